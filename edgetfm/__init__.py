@@ -1,0 +1,53 @@
+"""Take PyTorch Transformers to the edge, and prove that they still answer the same.
+
+The verbs of the command line in Python; each is imported on first use, so that
+`import edgetfm` stays light:
+
+    from edgetfm import load, pipeline, export_model, quantize_bundle, verify_bundle, bench_bundle
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgetfm.runtime import load as load
+    from edgetfm.runtime import pipeline as pipeline
+    from edgetfm.workflow import bench_bundle as bench_bundle
+    from edgetfm.workflow import export_model as export_model
+    from edgetfm.workflow import quantize_bundle as quantize_bundle
+    from edgetfm.workflow import train_model as train_model
+    from edgetfm.workflow import verify_bundle as verify_bundle
+
+_HOME = {
+    "load": "edgetfm.runtime",
+    "pipeline": "edgetfm.runtime",
+    "export_model": "edgetfm.workflow",
+    "quantize_bundle": "edgetfm.workflow",
+    "verify_bundle": "edgetfm.workflow",
+    "bench_bundle": "edgetfm.workflow",
+    "train_model": "edgetfm.workflow",
+}
+
+__all__ = [  # noqa: F822  (resolved by __getattr__)
+    "bench_bundle",
+    "export_model",
+    "load",
+    "pipeline",
+    "quantize_bundle",
+    "train_model",
+    "verify_bundle",
+]
+
+try:
+    __version__ = version("edgetfm")
+except PackageNotFoundError:  # a bare checkout
+    __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'edgetfm' has no attribute '{name}'")

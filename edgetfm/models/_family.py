@@ -1,0 +1,120 @@
+"""What a family is: a config, a module, its signature, and how others' weights become its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgetfm.errors import SourceError
+from edgetfm.signature import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Rename every weight that matches `pattern`, as `re.sub` does."""
+
+    pattern: str
+    to: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {re.sub(self.pattern, self.to, name): w for name, w in weights.items()}
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Leave out the weights that match: buffers, and heads the task has no use for."""
+
+    pattern: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {name: w for name, w in weights.items() if not re.search(self.pattern, name)}
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Swap the two axes of every weight that matches."""
+
+    pattern: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {n: w.t() if re.search(self.pattern, n) else w for n, w in weights.items()}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Concatenate along the first axis the weights `{prefix}{part}.*` to `{prefix}{to}.*`.
+
+    `parts` are in order, for example ("q", "k", "v") -> "qkv".
+    """
+
+    parts: tuple[str, ...]
+    to: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        import torch
+
+        first = re.compile(rf"^(.*\.|){re.escape(self.parts[0])}\.(weight|bias)$")
+        packed: Weights = {}
+        taken: set[str] = set()
+        for name in weights:
+            if match := first.match(name):
+                prefix, kind = match.groups()
+                sources = [f"{prefix}{part}.{kind}" for part in self.parts]
+                if all(s in weights for s in sources):
+                    packed[f"{prefix}{self.to}.{kind}"] = torch.cat([weights[s] for s in sources])
+                    taken.update(sources)
+        return {n: w for n, w in weights.items() if n not in taken} | packed
+
+
+WeightRule = Rename | Drop | Transpose | Pack
+
+
+@dataclass(frozen=True)
+class FromHF:
+    """How a Hugging Face checkpoint becomes one of a family.
+
+    `config` maps the dict of config.json and a task to the family's config and raises a
+    SourceError for what the family cannot honour. `weights` are applied in order.
+    """
+
+    model_types: tuple[str, ...]
+    config: Callable[[Mapping[str, Any], str], Any]
+    weights: tuple[WeightRule, ...]
+
+    def rewrite(self, weights: Weights) -> Weights:
+        """The family's names and layouts for a checkpoint's weights."""
+        for rule in self.weights:
+            weights = rule(weights)
+        return weights
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture.
+
+    build: (config, task name) -> a torch.nn.Module in eval mode whose `forward` takes the inputs
+    of `inputs(config, task)` by name, in that order, and returns a dict of the task's outputs.
+    config: a frozen dataclass whose fields are JSON values.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    config: type[Any]
+    build: Callable[[Any, str], torch.nn.Module]
+    inputs: Callable[[Any, str], tuple[TensorSpec, ...]]
+    outputs: Callable[[Any, str], tuple[TensorSpec, ...]]
+    from_hf: FromHF | None = None
+
+    def check_task(self, task: str) -> None:
+        """Raise a SourceError if the family has no such head."""
+        if task not in self.tasks:
+            raise SourceError(
+                f"{self.name} has no task '{task}'; it has {', '.join(sorted(self.tasks))}"
+            )

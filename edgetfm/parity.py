@@ -1,0 +1,268 @@
+"""How two answers are compared, how much they may differ, and the ledger that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetfm.errors import InputError
+from edgetfm.signature import Array
+from edgetfm.tasks import Output
+
+Floats = NDArray[np.float64]
+
+FLOAT_BOUND = "max_error:1e-5"
+"""What a float32 graph may differ from PyTorch: rounding in another order, nothing else."""
+FP16_BOUND = "cosine:0.999"
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How far one output is from what it should be, over `rows` vectors.
+
+    max_abs, mean_abs: of the difference. max_error: max_abs over max(1, max|wanted|).
+    cosine, worst_cosine: mean and smallest over rows. agreement: share of rows whose largest
+    entry is the same. kl: mean Kullback-Leibler divergence in nats of the softmax of the rows,
+    from wanted to got. The last two are None for outputs that are not logits.
+    """
+
+    rows: int
+    max_abs: float
+    mean_abs: float
+    max_error: float
+    cosine: float
+    worst_cosine: float
+    agreement: float | None = None
+    kl: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form it has in parity.json."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
+
+
+HIGHER_IS_BETTER = {"cosine": True, "worst_cosine": True, "agreement": True} | {
+    name: False for name in ("max_abs", "mean_abs", "max_error", "kl")
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much may be lost, by measure: `cosine:0.995,worst_cosine:0.99`."""
+
+    bounds: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The budget written as `measure:bound[,measure:bound...]`; InputError if it is not one."""
+        bounds = []
+        for part in text.split(","):
+            name, colon, value = part.strip().partition(":")
+            try:
+                bound = float(value)
+            except ValueError:
+                bound = float("nan")
+            if not colon or name not in HIGHER_IS_BETTER or not np.isfinite(bound):
+                raise InputError(
+                    f"'{part.strip()}' is not a budget: write measure:bound, for example "
+                    f"cosine:0.995 (measures: {', '.join(HIGHER_IS_BETTER)})"
+                )
+            bounds.append((name, bound))
+        return cls(tuple(bounds))
+
+    def misses(self, measures: Measures) -> list[str]:
+        """Each bound that does not hold, in words. A measure the output lacks binds nothing."""
+        missed = []
+        for name, bound in self.bounds:
+            value = getattr(measures, name)
+            if value is None:
+                continue
+            held = value >= bound if HIGHER_IS_BETTER[name] else value <= bound
+            if not held:  # NaN holds nothing
+                sign = "<" if HIGHER_IS_BETTER[name] else ">"
+                missed.append(f"{name} {value:.6g} {sign} {bound:g}")
+        return missed
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}:{bound:g}" for name, bound in self.bounds)
+
+
+class Comparison:
+    """Collects differences over batches of any shapes, then says how large they are."""
+
+    def __init__(self, outputs: Iterable[Output]) -> None:
+        self.outputs = tuple(outputs)
+        self._parts: dict[str, list[_Part]] = {o.name: [] for o in self.outputs}
+
+    def add(
+        self, got: Mapping[str, Array], wanted: Mapping[str, Array], mask: Array | None = None
+    ) -> Self:
+        """Compare one batch. `mask` [batch, sequence] marks the tokens that count, 1 or 0."""
+        for output in self.outputs:
+            one, two = (_rows(output, side[output.name], mask) for side in (got, wanted))
+            if one.shape != two.shape:
+                raise InputError(f"{output.name} has shape {one.shape}, expected {two.shape}")
+            self._parts[output.name].append(_compare_rows(one, two, output.kind))
+        return self
+
+    def measures(self) -> dict[str, Measures]:
+        """The measures of each output over everything added."""
+        return {name: _merge(parts) for name, parts in self._parts.items() if parts}
+
+
+@dataclass(frozen=True)
+class _Part:
+    max_abs: float
+    sum_abs: float
+    count: int
+    largest: float
+    cosine: Floats
+    agree: NDArray[np.bool_] | None
+    kl: Floats | None
+
+
+def _rows(output: Output, array: Array, mask: Array | None) -> Floats:
+    """The vectors to compare, [rows, width]: padding left out, a span one row a text."""
+    values = np.asarray(array, dtype=np.float64)
+    if output.kind == "span" and mask is not None:
+        return np.where(mask.astype(bool), values, _MASKED)
+    if output.per_token and mask is not None:
+        return np.asarray(values[mask.astype(bool)])
+    return values.reshape(-1, values.shape[-1])
+
+
+_MASKED = -1e4  # a finite stand-in for minus infinity: its exponential is 0, its difference too
+
+
+def _compare_rows(got: Floats, wanted: Floats, kind: str) -> _Part:
+    difference = np.abs(got - wanted)
+    if not np.isfinite(got).all():
+        difference = np.full_like(difference, np.nan)
+    real = wanted[wanted > _MASKED] if kind == "span" else wanted
+    agree = kl = None
+    if kind in ("logits", "span"):
+        agree = got.argmax(-1) == wanted.argmax(-1)
+        p, q = _log_softmax(wanted), _log_softmax(got)
+        kl = np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0)
+    return _Part(
+        max_abs=float(difference.max(initial=0.0)),
+        sum_abs=float(difference.sum()),
+        count=difference.size,
+        largest=float(np.abs(real).max(initial=0.0)),
+        cosine=cosine(got, wanted),
+        agree=agree,
+        kl=kl,
+    )
+
+
+def cosine(one: Floats, other: Floats) -> Floats:
+    """Cosine of each pair of rows, [rows]; 1 where both are zero, 0 where one is."""
+    dot = (one * other).sum(-1)
+    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    both_zero = ~one.any(-1) & ~other.any(-1)
+    safe = np.where(norms > 0, norms, 1.0)
+    return np.asarray(np.where(both_zero, 1.0, dot / safe), dtype=np.float64)
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
+def _merge(parts: list[_Part]) -> Measures:
+    cosines = np.concatenate([p.cosine for p in parts])
+    agreements = [p.agree for p in parts if p.agree is not None]
+    divergences = [p.kl for p in parts if p.kl is not None]
+    max_abs = float(np.max([p.max_abs for p in parts]))
+    return Measures(
+        rows=len(cosines),
+        max_abs=max_abs,
+        mean_abs=sum(p.sum_abs for p in parts) / max(1, sum(p.count for p in parts)),
+        max_error=max_abs / max(1.0, max(p.largest for p in parts)),
+        cosine=float(cosines.mean()) if len(cosines) else 1.0,
+        worst_cosine=float(cosines.min()) if len(cosines) else 1.0,
+        agreement=float(np.concatenate(agreements).mean()) if agreements else None,
+        kl=float(np.concatenate(divergences).mean()) if divergences else None,
+    )
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the ledger: `name` was compared with `against` over some cases.
+
+    bound: a Budget on the output `bound_on` ('' is every output). A rung without a bound is
+    information. missed: the bounds that do not hold. note: why a bound is what it is, or the
+    first node that diverges.
+    """
+
+    name: str
+    against: str
+    measures: dict[str, Measures]
+    bound: str = ""
+    bound_on: str = ""
+    missed: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every bound holds."""
+        return not self.missed
+
+    def to_json(self) -> dict[str, Any]:
+        """The form it has in parity.json."""
+        data = asdict(self) | {"passed": self.passed, "missed": list(self.missed)}
+        return data | {"measures": {k: m.to_json() for k, m in self.measures.items()}}
+
+
+def rung(
+    name: str,
+    against: str,
+    comparison: Comparison,
+    *,
+    bound: str = "",
+    bound_on: str = "",
+    note: str = "",
+) -> Rung:
+    """Measure a comparison and hold it against its bound."""
+    measures = comparison.measures()
+    missed = []
+    if bound:
+        budget = Budget.parse(bound)
+        for output, measured in measures.items():
+            if bound_on in ("", output):
+                missed += [f"{output}: {miss}" for miss in budget.misses(measured)]
+    return Rung(name, against, measures, bound, bound_on, tuple(missed), note)
+
+
+@dataclass
+class Ledger:
+    """All rungs of a bundle, from PyTorch down to each device."""
+
+    rungs: list[Rung] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rung holds."""
+        return all(r.passed for r in self.rungs)
+
+    @property
+    def failures(self) -> list[str]:
+        """Every bound that does not hold, with its rung."""
+        return [
+            f"{r.name} against {r.against}: {miss}" + (f" ({r.note})" if r.note else "")
+            for r in self.rungs
+            for miss in r.missed
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of parity.json."""
+        return {
+            "schema": 1,
+            "passed": self.passed,
+            "machine": self.machine,
+            "rungs": [r.to_json() for r in self.rungs],
+        }

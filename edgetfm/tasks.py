@@ -1,0 +1,91 @@
+"""The tasks, one row each: what goes in, what comes out, and how much may be lost.
+
+Names are those of the Hugging Face Hub and Optimum; synonyms people use are accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgetfm.errors import InputError
+
+Kind = Literal["embedding", "hidden", "logits", "span"]
+Modality = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a task's graph and how two versions of it are compared.
+
+    kind: `embedding` rows are compared by cosine; `hidden` states by cosine of each unmasked
+    token; `logits` by top-1 agreement and KL; a `span` is logits over the positions of a text.
+    """
+
+    name: str
+    kind: Kind
+    per_token: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. `outputs[-1]` is the one the default budget is about."""
+
+    name: str
+    modality: Modality
+    outputs: tuple[Output, ...]
+    budget: str
+    synonyms: tuple[str, ...] = ()
+
+
+_HIDDEN = Output("last_hidden_state", "hidden", per_token=True)
+_LOGITS = Output("logits", "logits")
+_TOKEN_LOGITS = Output("logits", "logits", per_token=True)
+_EMBEDDING_BUDGET = "cosine:0.995,worst_cosine:0.99"
+_AGREEMENT_BUDGET = "agreement:0.99"
+
+TASKS: dict[str, Task] = {
+    t.name: t
+    for t in (
+        Task(
+            "feature-extraction",
+            "text",
+            (_HIDDEN, Output("sentence_embedding", "embedding")),
+            _EMBEDDING_BUDGET,
+            ("sentence-similarity", "sentence-embedding", "embedding", "embeddings", "default"),
+        ),
+        Task("fill-mask", "text", (_TOKEN_LOGITS,), _AGREEMENT_BUDGET, ("masked-lm",)),
+        Task(
+            "text-classification",
+            "text",
+            (_LOGITS,),
+            _AGREEMENT_BUDGET,
+            ("sequence-classification", "sentiment-analysis"),
+        ),
+        Task("token-classification", "text", (_TOKEN_LOGITS,), _AGREEMENT_BUDGET, ("ner",)),
+        Task(
+            "question-answering",
+            "text",
+            (Output("start_logits", "span"), Output("end_logits", "span")),
+            _AGREEMENT_BUDGET,
+            ("qa",),
+        ),
+        Task("image-classification", "image", (_LOGITS,), _AGREEMENT_BUDGET),
+        Task(
+            "image-feature-extraction",
+            "image",
+            (Output("last_hidden_state", "hidden"), Output("image_embedding", "embedding")),
+            _EMBEDDING_BUDGET,
+            ("image-features",),
+        ),
+    )
+}
+
+
+def task_named(name: str) -> Task:
+    """The task of this name or synonym; an InputError that lists them otherwise."""
+    wanted = name.strip().lower().replace("_", "-")
+    for task in TASKS.values():
+        if wanted == task.name or wanted in task.synonyms:
+            return task
+    raise InputError(f"unknown task '{name}'; known are {', '.join(TASKS)}")
