@@ -105,7 +105,11 @@ class Comparison:
             one, two = (_rows(output, side[output.name], mask) for side in (got, wanted))
             if one.shape != two.shape:
                 raise InputError(f"{output.name} has shape {one.shape}, expected {two.shape}")
-            self._parts[output.name].append(_compare_rows(one, two, output.kind))
+            rows = max(1, _CHUNK // max(1, one.shape[-1]))
+            self._parts[output.name] += [
+                _compare_rows(one[i : i + rows], two[i : i + rows], output.kind)
+                for i in range(0, len(one), rows)
+            ]
         return self
 
     def measures(self) -> dict[str, Measures]:
@@ -124,20 +128,24 @@ class _Part:
     kl: Floats | None
 
 
-def _rows(output: Output, array: Array, mask: Array | None) -> Floats:
+_CHUNK = 1 << 20  # elements compared at once: logits over a vocabulary are large in float64
+
+
+def _rows(output: Output, array: Array, mask: Array | None) -> Array:
     """The vectors to compare, [rows, width]: padding left out, a span one row a text."""
-    values = np.asarray(array, dtype=np.float64)
+    values = np.asarray(array)
     if output.kind == "span" and mask is not None:
         return np.where(mask.astype(bool), values, _MASKED)
     if output.per_token and mask is not None:
-        return np.asarray(values[mask.astype(bool)])
+        return values[mask.astype(bool)]
     return values.reshape(-1, values.shape[-1])
 
 
 _MASKED = -1e4  # a finite stand-in for minus infinity: its exponential is 0, its difference too
 
 
-def _compare_rows(got: Floats, wanted: Floats, kind: str) -> _Part:
+def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str) -> _Part:
+    got, wanted = got_rows.astype(np.float64), wanted_rows.astype(np.float64)
     difference = np.abs(got - wanted)
     if not np.isfinite(got).all():
         difference = np.full_like(difference, np.nan)
