@@ -1,0 +1,210 @@
+"""One graph loaded into onnxruntime, which says where each node really runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetfm.errors import BundleError, DeviceError, EdgetfmError, InputError, listed
+from edgetfm.runtime._ort import ort
+from edgetfm.runtime.devices import Device, ready_device
+from edgetfm.signature import Feeds, Signature, TensorSpec
+
+Settings = Mapping[str, Any]
+"""{"disabled_optimizers": [name, ...], "config_entries": {key: value}}, as in a manifest."""
+
+CONFIG_ENTRIES = (
+    "mlas.enable_gemm_fastmath_arm64_bfloat16",
+    "optimization.disable_specified_optimizers",
+    "optimization.enable_gelu_approximation",
+    "session.disable_prepacking",
+    "session.inter_op.allow_spinning",
+    "session.intra_op.allow_spinning",
+    "session.qdq_matmulnbits_accuracy_level",
+    "session.qdqisint8allowed",
+    "session.set_denormal_as_zero",
+    "session.x64quantprecision",
+)
+"""What a manifest may set: other entries reach outside the bundle's folder or hide a fallback."""
+
+_SHAPE_OPS = frozenset(
+    {"Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Gather"}
+    | {"Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Range", "ReduceProd"}
+    | {"Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where"}
+)
+"""onnxruntime itself prefers the CPU for these when they only compute shapes."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A graph ready to run. `placement` counts the nodes of each provider; made by make_session."""
+
+    path: Path
+    device: Device
+    threads: int | None
+    settings: Settings
+    signature: Signature
+    placement: dict[str, int]
+    fallen_back: dict[str, int]
+    _session: Any
+
+    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Feeds:
+        """The outputs by name, all of them unless some are named. `feeds` are not converted."""
+        names = [o.name for o in self.signature.outputs] if outputs is None else list(outputs)
+        try:
+            values = self._session.run(names, dict(feeds))
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise _run_error(error, self, feeds) from error
+        return dict(zip(names, values, strict=True))
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The providers that hold at least one node, the one with the most nodes first."""
+        return tuple(p for p, _ in Counter(self.placement).most_common())
+
+
+def make_session(
+    path: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    settings: Settings | None = None,
+    allow_fallback: bool = False,
+    optimize: bool = True,
+) -> Session:
+    """The graph at `path`, loaded on `device`.
+
+    threads: intra-op threads, None is onnxruntime's default (the physical cores).
+    settings: onnxruntime settings as in a manifest's `session`.
+    optimize: False loads the graph as it was written, without any of onnxruntime's rewrites.
+    Raises DeviceError if the device is missing or, without `allow_fallback`, if nodes other than
+    shape arithmetic ended on the CPU; BundleError if the file cannot be loaded; MissingExtra
+    without onnxruntime.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no graph at {path}")
+    row = ready_device(device)
+    settings = _checked(settings or {})
+    try:
+        session = ort().InferenceSession(
+            path,
+            _options(threads, settings, optimize),
+            providers=[(row.provider, dict(row.options))],
+            enable_fallback=False,
+            disabled_optimizers=list(settings.get("disabled_optimizers", ())),
+        )
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise _load_error(error, path, row) from error
+    placement, fallen_back = _placement(session, row)
+    if fallen_back and not allow_fallback:
+        what = ", ".join(f"{count} {op}" for op, count in sorted(fallen_back.items()))
+        raise DeviceError(
+            f"{path.name} does not run on {device} alone, these nodes fell back to the CPU: {what}"
+            "; allow the fallback, or use another variant or device"
+        )
+    signature = _signature(session)
+    return Session(path, row, threads, settings, signature, placement, fallen_back, session)
+
+
+def _options(threads: int | None, settings: Settings, optimize: bool) -> Any:
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is {threads}, it must be 1 or more")
+    options = ort().SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised; onnxruntime would also print it
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    if not optimize:
+        options.graph_optimization_level = ort().GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for key, value in settings.get("config_entries", {}).items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings, or a BundleError: they may come from somebody else's manifest."""
+    problems = [
+        f"unknown session setting '{key}' (known are disabled_optimizers, config_entries)"
+        for key in settings
+        if key not in ("disabled_optimizers", "config_entries")
+    ]
+    disabled, entries = settings.get("disabled_optimizers", ()), settings.get("config_entries", {})
+    if not isinstance(disabled, (list, tuple)) or not all(isinstance(d, str) for d in disabled):
+        problems.append("disabled_optimizers must be a list of names")
+    if not isinstance(entries, Mapping):
+        problems.append("config_entries must be a table of text values")
+    else:
+        for key, value in entries.items():
+            if key not in CONFIG_ENTRIES:
+                problems.append(
+                    f"config entry '{key}' is not allowed (allowed: {', '.join(CONFIG_ENTRIES)})"
+                )
+            elif not isinstance(value, str):
+                problems.append(f"config entry '{key}' is {value!r}, it must be text")
+    if problems:
+        raise BundleError(f"the session settings are malformed:\n{listed(problems)}")
+    return settings
+
+
+def _placement(session: Any, device: Device) -> tuple[dict[str, int], dict[str, int]]:
+    """Nodes by provider, and by operator those that fell back from `device` to the CPU.
+
+    What `get_providers` lists was asked for, not used: the assignment is what was done.
+    """
+    placement: Counter[str] = Counter()
+    fallen_back: Counter[str] = Counter()
+    for subgraph in session.get_provider_graph_assignment_info():
+        for node in subgraph.get_nodes():
+            placement[subgraph.ep_name] += 1
+            if subgraph.ep_name != device.provider and node.op_type not in _SHAPE_OPS:
+                fallen_back[node.op_type] += 1
+    if placement and device.provider not in placement:
+        for subgraph in session.get_provider_graph_assignment_info():
+            fallen_back.update(n.op_type for n in subgraph.get_nodes() if n.op_type in _SHAPE_OPS)
+    return dict(placement.most_common()), dict(fallen_back)
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+} | {
+    f"tensor({kind}{bits})": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+
+
+def _signature(session: Any) -> Signature:
+    def specs(nodes: Any) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(
+                n.name,
+                _DTYPES.get(n.type, n.type),
+                tuple("?" if axis is None else axis for axis in n.shape),
+            )
+            for n in nodes
+        )
+
+    return Signature(specs(session.get_inputs()), specs(session.get_outputs()))
+
+
+def _said(error: Exception) -> str:
+    """onnxruntime's message without its prefix of codes, on one line."""
+    text = " ".join(str(error).split())
+    return text.rsplit("[ONNXRuntimeError] : ", 1)[-1]
+
+
+def _load_error(error: Exception, path: Path, device: Device) -> EdgetfmError:
+    if device.provider.startswith("CPU"):
+        return BundleError(f"onnxruntime cannot load {path}: {_said(error)}")
+    return DeviceError(f"onnxruntime cannot load {path} on {device.name}: {_said(error)}")
+
+
+def _run_error(error: Exception, session: Session, feeds: Mapping[str, Any]) -> EdgetfmError:
+    shapes = ", ".join(f"{name} {getattr(a, 'shape', '')}" for name, a in feeds.items())
+    text = f"onnxruntime cannot run {session.path.name} on {shapes}: {_said(error)}"
+    return InputError(text) if session.device.provider.startswith("CPU") else DeviceError(text)
