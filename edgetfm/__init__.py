@@ -31,7 +31,7 @@ _HOME = {
     "train_model": "edgetfm.workflow",
 }
 
-__all__ = [  # noqa: F822  (resolved by __getattr__)
+__all__ = [
     "bench_bundle",
     "export_model",
     "load",

@@ -99,7 +99,7 @@ class Manifest:
             raise BundleError(f"{MANIFEST} has no valid 'schema' number: this is not a bundle")
         if schema > SCHEMA:
             raise BundleError(
-                f"the bundle has schema {schema}, this edgetfm reads up to {SCHEMA}: upgrade edgetfm"
+                f"the bundle has schema {schema}, this edgetfm reads up to {SCHEMA}: upgrade it"
             )
         try:
             values = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
@@ -111,7 +111,8 @@ class Manifest:
                 for name, c in data["components"].items()
             }
             values["files"] = {
-                str(k): FileEntry(str(v["sha256"]), int(v["bytes"])) for k, v in data["files"].items()
+                str(k): FileEntry(str(v["sha256"]), int(v["bytes"]))
+                for k, v in data["files"].items()
             }
             values["labels"] = tuple(map(str, data.get("labels", ())))
             manifest = cls(**values)
@@ -131,7 +132,9 @@ class Manifest:
                 problems.append(f"{name} has no variant '{self.default}', which is the default")
             for variant in component.variants.values():
                 wanted = (variant.file,) if variant.data is None else (variant.file, variant.data)
-                problems += [f"{f} is not in the list of files" for f in wanted if f not in self.files]
+                problems += [
+                    f"{f} is not in the list of files" for f in wanted if f not in self.files
+                ]
         if problems:
             raise BundleError(f"{MANIFEST} is malformed:\n{listed(problems)}")
 

@@ -44,8 +44,14 @@ class Measures:
         return {k: v for k, v in asdict(self).items() if v is not None}
 
 
-HIGHER_IS_BETTER = {"cosine": True, "worst_cosine": True, "agreement": True} | {
-    name: False for name in ("max_abs", "mean_abs", "max_error", "kl")
+HIGHER_IS_BETTER = {
+    "cosine": True,
+    "worst_cosine": True,
+    "agreement": True,
+    "max_abs": False,
+    "mean_abs": False,
+    "max_error": False,
+    "kl": False,
 }
 
 
@@ -137,7 +143,7 @@ def _rows(output: Output, array: Array, mask: Array | None) -> Array:
     if output.kind == "span" and mask is not None:
         return np.where(mask.astype(bool), values, _MASKED)
     if output.per_token and mask is not None:
-        return values[mask.astype(bool)]
+        return np.asarray(values[mask.astype(bool)])
     return values.reshape(-1, values.shape[-1])
 
 

@@ -69,13 +69,14 @@ class Signature:
         Python lists are taken. Integers are cast to the wanted integer type, floats to the
         wanted float type; nothing else is converted. A free axis must have one size throughout.
         """
-        problems: list[str] = []
         arrays: Feeds = {}
         sizes: dict[str, tuple[int, str]] = {}
-        known = {t.name for t in self.inputs}
-        for name in feeds:
-            if name not in known:
-                problems.append(f"unknown input '{name}' (the graph takes {', '.join(known)})")
+        known = [t.name for t in self.inputs]
+        problems = [
+            f"unknown input '{name}' (the graph takes {', '.join(known)})"
+            for name in feeds
+            if name not in known
+        ]
         for spec in self.inputs:
             if spec.name not in feeds:
                 problems.append(f"missing input {spec}")
