@@ -1,0 +1,97 @@
+"""The inputs that a model is proven on: real text and pictures at awkward shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgetfm.errors import DataError
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.text import Text, TextEncoder
+from edgetfm.signature import Feeds, Signature
+from edgetfm.tasks import Task
+
+TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
+"""(batch, longest sequence): 1 in each axis, odd sizes, a usual one, a full batch."""
+IMAGE_BATCHES = (1, 2, 3, 8)
+MASK_EVERY = 7
+"""For fill-mask one token in seven is masked, about what such models were trained on."""
+
+
+def parity_cases(
+    preprocessor: Preprocessor, signature: Signature, task: Task, items: Sequence[Any]
+) -> list[Feeds]:
+    """The same batches every time, made of `items` (texts, or pictures).
+
+    Texts are joined and cut until a batch has exactly the shape wanted, or the longest that the
+    model takes; its rows have different lengths. DataError without items.
+    """
+    if not items:
+        raise DataError("no items to make cases of: at least one text or image is needed")
+    if task.modality == "image":
+        return [
+            signature.check(preprocessor.images([items[i % len(items)] for i in range(batch)]))
+            for batch in IMAGE_BATCHES
+        ]
+    encoder = preprocessor.text_encoder
+    longest = encoder.max_length or max(length for _, length in TEXT_SHAPES)
+    shapes = dict.fromkeys((batch, min(length, longest)) for batch, length in TEXT_SHAPES)
+    texts = [" ".join(item) if not isinstance(item, str) else item for item in items]
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise DataError("all texts are empty: no cases can be made of them")
+    return [
+        signature.check(_text_case(encoder, task, texts, batch, length, seed))
+        for seed, (batch, length) in enumerate(shapes)
+    ]
+
+
+def _text_case(
+    encoder: TextEncoder, task: Task, texts: Sequence[str], batch: int, length: int, seed: int
+) -> Feeds:
+    lengths = [max(1, length - row * length // batch) for row in range(batch)]
+    rows = [
+        _row(encoder, task, texts, wanted, seed + 3 * row) for row, wanted in enumerate(lengths)
+    ]
+    feeds: Feeds = {}
+    for name in encoder.names:
+        fill = encoder.pad_token_id if name == "input_ids" else 0
+        array = np.full((batch, length), fill, dtype=np.int64)
+        for line, row in zip(array, rows, strict=True):
+            line[: len(row[name])] = row[name]
+        feeds[name] = array
+    return feeds
+
+
+def _row(
+    encoder: TextEncoder, task: Task, texts: Sequence[str], length: int, start: int
+) -> dict[str, list[int]]:
+    """Exactly `length` tokens of text from number `start` on, special tokens included."""
+    pair = task.name == "question-answering"
+    # Shorter than its special tokens and one word, a text is encoded longer and then cut.
+    limit = max(length, encoder.tokenizer.num_special_tokens_to_add(pair) + 1 + pair)
+    joined = ""
+    for i in range(10 * limit):
+        joined = f"{joined} {texts[(start + i) % len(texts)]}".strip()
+        words = joined.split(" ")
+        text: Text = (" ".join(words[:6]), " ".join(words[6:])) if pair else joined
+        (encoding,) = encoder.encode([text], max_length=limit)
+        if len(encoding) == limit:
+            break
+    else:
+        raise DataError(f"the sample text has too few tokens to make {length} of them")
+    ids = list(encoding.ids)
+    if task.name == "fill-mask":
+        _mask(encoder, ids, encoding.special_tokens_mask)
+    values = {"input_ids": ids, "attention_mask": [1] * limit, "token_type_ids": encoding.type_ids}
+    return {name: values[name][:length] for name in encoder.names}
+
+
+def _mask(encoder: TextEncoder, ids: list[int], special: Sequence[int]) -> None:
+    mask = encoder.tokenizer.token_to_id(encoder.token("mask_token") or "")
+    if mask is not None:
+        for i in range(1, len(ids), MASK_EVERY):
+            if not special[i]:
+                ids[i] = mask
