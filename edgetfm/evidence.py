@@ -1,0 +1,103 @@
+"""What a model is asked: cases of many shapes, data to calibrate on, and other data to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetfm import files
+from edgetfm.errors import DataError
+from edgetfm.quantize.calibration import read_calibration
+from edgetfm.runtime.cases import parity_cases
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.signature import Array, Feeds, Signature
+from edgetfm.tasks import Task
+
+BATCH = 4
+JUDGE_SHARE = 4
+"""One item in four judges; it is never calibrated on."""
+MAX_JUDGED_ELEMENTS = 1 << 25
+"""How many output numbers are kept to judge by: logits over a vocabulary are large."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Feeds for each purpose. `labels` belong to the rows of `judged`, where data has them."""
+
+    cases: list[Feeds]
+    calibration: list[Feeds]
+    judged: list[Feeds]
+    facts: dict[str, Any]
+    labels: Array | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def gather(
+    preprocessor: Preprocessor,
+    signature: Signature,
+    task: Task,
+    calibration: Path | None,
+    sample: Path | None,
+) -> Evidence:
+    """The evidence for a model: the user's data, else its own sample, else what ships with us.
+
+    The cases that are kept in the bundle come from the shipped or the model's own sample, never
+    from the user's data.
+    """
+    shipped = read_calibration(None, task.modality)
+    cases = parity_cases(preprocessor, signature, task, shipped.items)
+    if calibration is None and sample is not None:
+        return _from_sample(cases, sample, signature)
+    data = shipped if calibration is None else read_calibration(calibration, task.modality)
+    fit, judge = split(data.items)
+    encode = preprocessor.texts if task.modality == "text" else preprocessor.images
+    limit = max(1, MAX_JUDGED_ELEMENTS // max(1, _elements_per_item(signature)))
+    return Evidence(
+        cases,
+        [encode(batch) for batch in _batches(fit)],
+        [encode(batch) for batch in _batches(judge[:limit])],
+        {"name": data.name, "count": data.count, "sha256": data.fingerprint},
+        notes=(data.note,) if data.note else (),
+    )
+
+
+def split(items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Items to calibrate on and items to judge by: every fourth judges."""
+    if len(items) < JUDGE_SHARE:
+        raise DataError(
+            f"{len(items)} calibration items are too few: give at least {JUDGE_SHARE}, "
+            "better 100 or more, like the inputs the model will meet"
+        )
+    judge = list(items[JUDGE_SHARE - 1 :: JUDGE_SHARE])
+    fit = [item for i, item in enumerate(items) if i % JUDGE_SHARE != JUDGE_SHARE - 1]
+    return fit, judge
+
+
+def _batches(items: Sequence[Any]) -> list[list[Any]]:
+    return [list(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
+
+
+def _elements_per_item(signature: Signature) -> int:
+    """Output numbers for a text of 128 tokens, or for one image."""
+    sizes = [[128 if isinstance(a, str) else a for a in o.shape[1:]] for o in signature.outputs]
+    return int(sum(np.prod(size) for size in sizes))
+
+
+def _from_sample(cases: list[Feeds], path: Path, signature: Signature) -> Evidence:
+    """The inputs, already prepared, that a checkpoint of ours keeps from its validation split."""
+    (spec,) = signature.inputs
+    with np.load(path, allow_pickle=False) as archive:
+        inputs = archive[spec.name]
+        labels = archive["labels"] if "labels" in archive.files else None
+    fit, judge = split(range(len(inputs)))
+    fitted, judged = ([{spec.name: inputs[b]} for b in _batches(part)] for part in (fit, judge))
+    facts = {
+        "name": "the checkpoint's own sample",
+        "count": len(inputs),
+        "sha256": files.sha256(path),
+    }
+    return Evidence(cases, fitted, judged, facts, None if labels is None else labels[judge])

@@ -1,0 +1,215 @@
+"""The rungs of the ledger: what is run, what it is compared with, and what it may differ."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetfm.bundle import Bundle, BundleWriter
+from edgetfm.errors import BundleError
+from edgetfm.parity import FLOAT_BOUND, FP16_BOUND, Comparison, Rung, rung
+from edgetfm.runtime.session import make_session
+from edgetfm.signature import Array, Feeds, Signature
+from edgetfm.tasks import Task
+
+DEVICE_BOUNDS = {
+    "fp32": "max_error:1e-4",
+    "fp16": FP16_BOUND,
+    "int8": "cosine:0.999,worst_cosine:0.995",
+}
+"""What a variant may differ on another device from what it answered on the exporting CPU.
+
+Kernels sum in other orders, which moves float32 by a few ulps a layer; in int8 it can flip a
+rounding. A wrong kernel, such as one that saturates, is far outside.
+"""
+
+VECTOR_BYTES = 1_000_000
+"""About what vectors.npz may hold before compression: it ships with every bundle."""
+
+Run = Callable[[Feeds], Feeds]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known of a model independent of its precision."""
+
+    task: Task
+    signature: Signature
+
+    def compare(
+        self, got: Sequence[Feeds], wanted: Sequence[Feeds], feeds: Sequence[Feeds]
+    ) -> Comparison:
+        """The difference over all batches, at the tokens that count."""
+        comparison = Comparison(self.task.outputs)
+        for one, two, inputs in zip(got, wanted, feeds, strict=True):
+            comparison.add(one, two, inputs.get("attention_mask"))
+        return comparison
+
+    @property
+    def judged_output(self) -> str:
+        """The output that a budget binds; '' means all."""
+        return self.task.outputs[-1].name if self.task.outputs[-1].kind == "embedding" else ""
+
+
+def session_run(path: Path, **options: Any) -> Run:
+    """A graph as a function from feeds to outputs."""
+    return make_session(path, **options).run
+
+
+def float_rungs(
+    subject: Subject,
+    graph: Path,
+    cases: Sequence[Feeds],
+    truth: Sequence[Feeds],
+    settings: dict[str, Any],
+) -> list[Rung]:
+    """The fp32 graph against PyTorch, its optimized form against it, and the invariants."""
+    unoptimized = session_run(graph, optimize=False)
+    answers = [unoptimized(f) for f in cases]
+    rungs = [
+        rung("fp32 graph", "PyTorch", subject.compare(answers, truth, cases), bound=FLOAT_BOUND)
+    ]
+    del unoptimized
+    optimized = session_run(graph, settings=settings)
+    comparison = subject.compare([optimized(f) for f in cases], answers, cases)
+    rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
+    return rungs + invariant_rungs(subject, graph, "fp32", cases, settings, FLOAT_BOUND)
+
+
+def invariant_rungs(
+    subject: Subject,
+    graph: Path,
+    precision: str,
+    cases: Sequence[Feeds],
+    settings: dict[str, Any],
+    bound: str,
+) -> list[Rung]:
+    """The same answer whatever the batch neighbours, the padding and the number of threads.
+
+    Dynamic int8 has one activation scale a tensor and cannot hold the first two exactly; its
+    drift is measured and bounded by the budget.
+    """
+    batches = [f for f in cases if _batch(f) > 1]
+    one_thread = session_run(graph, settings=settings, threads=1)
+    together = [one_thread(f) for f in batches]
+    alone = Comparison(subject.task.outputs)
+    for feeds, answer in zip(batches, together, strict=True):
+        for row in range(min(_batch(feeds), 4)):
+            length = _length(feeds, row)
+            cut = _one_row(feeds, row, length)
+            expected = {
+                spec.name: _cut(answer[spec.name], spec.shape, row, length)
+                for spec in subject.signature.outputs
+            }
+            alone.add(one_thread(cut), expected, cut.get("attention_mask"))
+    two_threads = session_run(graph, settings=settings, threads=2)
+    threads = subject.compare([two_threads(f) for f in batches], together, batches)
+    note = "" if bound == FLOAT_BOUND else "one activation scale a tensor: bounded by the budget"
+    on = "" if bound == FLOAT_BOUND else subject.judged_output
+    return [
+        rung(
+            f"{precision} alone",
+            f"{precision} in a padded batch",
+            alone,
+            bound=bound,
+            bound_on=on,
+            note=note,
+        ),
+        rung(
+            f"{precision} on 2 threads",
+            f"{precision} on 1",
+            threads,
+            bound=DEVICE_BOUNDS.get(precision, bound),
+        ),
+    ]
+
+
+def _batch(feeds: Feeds) -> int:
+    return int(next(iter(feeds.values())).shape[0])
+
+
+def _length(feeds: Feeds, row: int) -> int | None:
+    mask = feeds.get("attention_mask")
+    return None if mask is None else int(mask[row].sum())
+
+
+def _one_row(feeds: Feeds, row: int, length: int | None) -> Feeds:
+    """One row of a batch without its padding."""
+    rows = {name: array[row : row + 1] for name, array in feeds.items()}
+    if length is None:
+        return rows
+    return {name: np.ascontiguousarray(array[:, :length]) for name, array in rows.items()}
+
+
+def _cut(array: Array, shape: tuple[int | str, ...], row: int, length: int | None) -> Array:
+    one = array[row : row + 1]
+    if length is None or "sequence" not in shape:
+        return one
+    index: list[slice] = [slice(None)] * one.ndim
+    index[shape.index("sequence")] = slice(length)
+    return np.asarray(one[tuple(index)])
+
+
+# --- vectors: what any device can replay --------------------------------------------------------
+
+
+def write_vectors(
+    writer: BundleWriter,
+    cases: Sequence[Feeds],
+    truth: Sequence[Feeds],
+    shipped: Sequence[Feeds],
+    precision: str,
+) -> None:
+    """Write vectors.npz and vectors.json: the smallest cases that fit in VECTOR_BYTES."""
+    sizes = [sum(a.nbytes for part in (f, *([t] * 2)) for a in part.values())
+             for f, t in zip(cases, truth, strict=True)]  # fmt: skip
+    arrays: dict[str, Array] = {}
+    listed: list[dict[str, Any]] = []
+    total = 0
+    for i in sorted(range(len(cases)), key=lambda i: sizes[i]):
+        total += sizes[i]
+        if listed and total > VECTOR_BYTES:
+            break
+        parts = {"inputs": cases[i], "pytorch": truth[i], "shipped": shipped[i]}
+        for part, values in parts.items():
+            for name, array in values.items():
+                arrays[f"{len(listed)}.{part}.{name}"] = array
+        shapes = {name: list(a.shape) for name, a in cases[i].items()}
+        listed.append({"inputs": shapes, "outputs": sorted(truth[i])})
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    writer.write("vectors.npz", buffer.getvalue())
+    index = {"schema": 1, "variant": precision, "cases": listed}
+    writer.write("vectors.json", json.dumps(index, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The content of vectors.npz."""
+
+    variant: str
+    cases: list[Feeds]
+    pytorch: list[Feeds]
+    shipped: list[Feeds]
+
+
+def read_vectors(bundle: Bundle) -> Vectors:
+    """The vectors of a bundle; a BundleError if it has none or they are malformed."""
+    try:
+        index = json.loads(bundle.path("vectors.json").read_text(encoding="utf-8"))
+        with np.load(bundle.path("vectors.npz"), allow_pickle=False) as archive:
+            parts: dict[str, list[Feeds]] = {"inputs": [], "pytorch": [], "shipped": []}
+            for i, _ in enumerate(index["cases"]):
+                for part, collected in parts.items():
+                    prefix = f"{i}.{part}."
+                    names = [n for n in archive.files if n.startswith(prefix)]
+                    collected.append({n.removeprefix(prefix): archive[n] for n in names})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"the vectors of {bundle.root} cannot be read: {error}") from error
+    return Vectors(str(index["variant"]), parts["inputs"], parts["pytorch"], parts["shipped"])

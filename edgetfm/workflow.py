@@ -1,0 +1,396 @@
+"""The verbs: export, quantize, verify, bench, inspect, train. The command line calls these."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, Variant, open_bundle
+from edgetfm.errors import InputError, listed
+from edgetfm.evidence import gather
+from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
+from edgetfm.progress import Progress, quiet
+from edgetfm.proof import DEVICE_BOUNDS, Subject, Vectors, read_vectors, session_run
+from edgetfm.runtime.machine import machine, runtime_version
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.signature import Feeds, Signature
+from edgetfm.tasks import TASKS
+from edgetfm.variants import CHOICES, FP32, Draft, choose, finish, prove_float
+
+if TYPE_CHECKING:
+    from edgetfm.sources import Source
+    from edgetfm.training import TrainResult
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export_model` and `quantize_bundle` made. `tried` describes every variant tried."""
+
+    path: Path
+    task: str
+    family: str
+    route: str
+    variant: str
+    bytes: int
+    ledger: Ledger
+    tried: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The form `--json` prints."""
+        data = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        return data | {"path": str(self.path), "ledger": self.ledger.to_json()}
+
+
+def export_model(
+    source: AnyPath,
+    output: AnyPath,
+    *,
+    task: str | None = None,
+    quantize: str | None = None,
+    max_drop: str | None = None,
+    calibration: AnyPath | None = None,
+    route: str | None = None,
+    force: bool = False,
+    keep_fp32: bool = False,
+    prefer: str = "speed",
+    trust_remote_code: bool = False,
+    progress: Progress = quiet,
+) -> ExportResult:
+    """Export `source` to a bundle at `output` whose every answer was compared with PyTorch.
+
+    source: a Hugging Face folder or hub id, or a checkpoint trained here. quantize: None ships
+    fp32; 'int8' or 'fp16' that variant; 'auto' the best inside the budget `max_drop`
+    ('cosine:0.995'; None is the task's default). calibration: a .txt, .csv or .jsonl file or an
+    image folder like the inputs the model will meet. prefer: 'speed' or 'size'.
+
+    Raises SourceError, DataError or OutputError for what cannot be used, ParityError if an
+    exported graph differs from PyTorch, BudgetError if no variant is inside the budget. Nothing
+    is written then.
+    """
+    from edgetfm.sources import open_source
+
+    started = time.perf_counter()
+    _check_options(quantize, max_drop, prefer, route)
+    progress("reading the model", 0, 0)
+    opened = open_source(source, task=task, trust_remote_code=trust_remote_code)
+    kind = TASKS[opened.task]
+    signature = Signature(
+        opened.family.inputs(opened.config, opened.task),
+        opened.family.outputs(opened.config, opened.task),
+    )
+    with BundleWriter(output, force=force) as writer:
+        for name, data in opened.assets.items():
+            writer.write(name, data)
+        preprocessor = Preprocessor.from_folder(writer.staging, opened.preprocessing, signature)
+        path = None if calibration is None else Path(calibration)
+        evidence = gather(preprocessor, signature, kind, path, opened.sample)
+        draft = Draft(
+            writer=writer,
+            subject=Subject(kind, signature),
+            evidence=evidence,
+            budget=max_drop or kind.budget,
+            progress=progress,
+            notes=[*opened.notes, *evidence.notes],
+        )
+        _write_float_graph(opened, draft)
+        prove_float(draft)
+        chosen = choose(draft, quantize, prefer)
+        manifest = Manifest(
+            task=opened.task,
+            family=opened.family.name,
+            route=opened.route,
+            default=chosen,
+            components={"model": Component(signature, draft.variants)},
+            source=opened.provenance,
+            preprocessing=opened.preprocessing,
+            labels=opened.labels,
+            budget=draft.budget,
+            calibration=evidence.facts,
+            versions=_versions(),
+            licence=opened.licence,
+        )
+        bundle = finish(draft, manifest, keep_fp32=keep_fp32)
+    return _result(bundle, draft, started)
+
+
+def _write_float_graph(opened: Source, draft: Draft) -> None:
+    """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time."""
+    from edgetfm.export import to_onnx
+    from edgetfm.graphs import write_graph
+
+    evidence, subject = draft.evidence, draft.subject
+    reference = opened.reference()
+    draft.truth = _answers(reference, evidence.cases, "PyTorch, shapes", draft.progress)
+    draft.judged = _answers(reference, evidence.judged, "PyTorch, texts", draft.progress)
+    del reference
+    module = opened.module()
+    ours = [opened.run(module, feeds) for feeds in evidence.cases]
+    comparison = subject.compare(ours, draft.truth, evidence.cases)
+    draft.ledger.rungs.append(
+        rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
+    )
+    draft.progress("exporting the graph", 0, 0)
+    signature = subject.signature
+    graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
+    del module
+    file, data = write_graph(graph, draft.writer, FP32)
+    draft.variants["fp32"] = Variant(file, data)
+
+
+def _answers(run: Any, feeds: list[Feeds], what: str, progress: Progress) -> list[Feeds]:
+    answers = []
+    for done, inputs in enumerate(feeds):
+        progress(f"asking {what}", done, len(feeds))
+        answers.append(run(inputs))
+    return answers
+
+
+def quantize_bundle(
+    bundle: AnyPath,
+    output: AnyPath | None = None,
+    *,
+    quantize: str = "auto",
+    max_drop: str | None = None,
+    calibration: AnyPath | None = None,
+    force: bool = False,
+    prefer: str = "speed",
+    progress: Progress = quiet,
+) -> ExportResult:
+    """Make a smaller, faster variant of a bundle that holds fp32, and prove it; needs no PyTorch.
+
+    output: None adds the variant to `bundle` itself, in one step that leaves the old bundle whole
+    until the new one is. The budget is judged against the fp32 variant, which the bundle's ledger
+    has compared with PyTorch.
+    """
+    started = time.perf_counter()
+    _check_options(quantize, max_drop, prefer, None)
+    old = open_bundle(bundle)
+    manifest = old.manifest
+    if "fp32" not in manifest.components["model"].variants:
+        raise InputError(f"{bundle} has no fp32 variant to quantize: export it with --keep-fp32")
+    kind, signature = TASKS[manifest.task], manifest.components["model"].signature
+    in_place = output is None
+    with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
+        fp32 = manifest.components["model"].variants["fp32"]
+        dropped = {v.file for p, v in manifest.components["model"].variants.items() if p != "fp32"}
+        for name in manifest.files:
+            if name not in dropped | {"vectors.npz", "vectors.json"}:
+                writer.copy(old.path(name), name)
+        preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
+        path = None if calibration is None else Path(calibration)
+        evidence = gather(preprocessor, signature, kind, path, None)
+        vectors = read_vectors(old)
+        evidence = replace(evidence, cases=vectors.cases)
+        draft = Draft(
+            writer=writer,
+            subject=Subject(kind, signature),
+            evidence=evidence,
+            budget=max_drop or manifest.budget or kind.budget,
+            progress=progress,
+            notes=list(evidence.notes),
+        )
+        draft.variants["fp32"] = fp32
+        draft.truth = vectors.pytorch
+        draft.judged = [session_run(old.path(fp32.file))(f) for f in evidence.judged]
+        prove_float(draft)
+        chosen = choose(draft, quantize, prefer)
+        components = {"model": Component(signature, draft.variants)}
+        made = replace(
+            manifest,
+            default=chosen,
+            components=components,
+            budget=draft.budget,
+            calibration=evidence.facts,
+            versions=manifest.versions | _versions(),
+        )
+        result = finish(draft, made, keep_fp32=True)
+    return _result(result, draft, started)
+
+
+def verify_bundle(
+    path: AnyPath,
+    *,
+    reference: AnyPath | None = None,
+    device: str = "cpu",
+    allow_fallback: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress = quiet,
+) -> Ledger:
+    """Replay a bundle's vectors on `device` and hold every variant against its bounds.
+
+    reference: the source it was exported from; then PyTorch is asked again, on the shipped
+    sample. Returns the ledger; the caller decides what a failure means (`ledger.passed`).
+    """
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    subject = Subject(TASKS[manifest.task], manifest.components["model"].signature)
+    vectors = read_vectors(bundle)
+    ledger = Ledger(machine=machine())
+    for precision, variant in manifest.components["model"].variants.items():
+        progress(f"replaying {precision} on {device}", 0, 0)
+        run = session_run(
+            bundle.path(variant.file),
+            device=device,
+            settings=manifest.session,
+            allow_fallback=allow_fallback,
+        )
+        ledger.rungs += _replayed(bundle, subject, precision, device, run, vectors)
+    if reference is not None:
+        ledger.rungs += _asked_again(bundle, subject, reference, trust_remote_code, progress)
+    return ledger
+
+
+def _replayed(
+    bundle: Bundle, subject: Subject, precision: str, device: str, run: Any, vectors: Vectors
+) -> list[Rung]:
+    """One variant's answers to the vectors, against PyTorch's and, if it shipped, its own."""
+    answers = [run(feeds) for feeds in vectors.cases]
+    name = f"{precision} on {device}"
+    against_torch = subject.compare(answers, vectors.pytorch, vectors.cases)
+    if precision == "fp32":
+        rungs = [rung(name, "PyTorch", against_torch, bound=DEVICE_BOUNDS["fp32"])]
+    else:
+        budget, output = bundle.manifest.budget, subject.judged_output
+        rungs = [rung(name, "PyTorch", against_torch, bound=budget, bound_on=output)]
+    if precision == vectors.variant:
+        against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
+        bound = DEVICE_BOUNDS[precision]
+        rungs.append(rung(name, "the exporting CPU", against_shipped, bound=bound))
+    return rungs
+
+
+def _asked_again(
+    bundle: Bundle, subject: Subject, reference: AnyPath, trust: bool, progress: Progress
+) -> list[Rung]:
+    """Ask PyTorch again, and judge every variant by it on the shipped sample."""
+    from edgetfm.sources import open_source
+
+    manifest = bundle.manifest
+    opened = open_source(reference, task=manifest.task, trust_remote_code=trust)
+    if opened.provenance.get("sha256") != manifest.source.get("sha256"):
+        raise InputError(
+            f"{reference} is not what {bundle.root} was exported from: its hash differs "
+            f"({manifest.source.get('name')} was the source)"
+        )
+    preprocessor = Preprocessor.from_folder(bundle.root, manifest.preprocessing, subject.signature)
+    evidence = gather(preprocessor, subject.signature, subject.task, None, opened.sample)
+    truth = _answers(opened.reference(), evidence.judged, "PyTorch", progress)
+    rungs = []
+    for precision, variant in manifest.components["model"].variants.items():
+        run = session_run(bundle.path(variant.file), settings=manifest.session)
+        comparison = subject.compare([run(f) for f in evidence.judged], truth, evidence.judged)
+        bound = FLOAT_BOUND if precision == "fp32" else manifest.budget
+        output = "" if precision == "fp32" else subject.judged_output
+        rungs.append(
+            rung(precision, f"PyTorch ({reference})", comparison, bound=bound, bound_on=output)
+        )
+    return rungs
+
+
+def bench_bundle(
+    path: AnyPath,
+    *,
+    precision: str | None = None,
+    device: str = "cpu",
+    batch: int = 1,
+    sequence: int = 128,
+    threads: int | None = None,
+    runs: int = 50,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Latency, load time and peak memory of a bundle; see edgetfm.runtime.bench for the fields."""
+    from edgetfm.runtime.bench import bench
+
+    return bench(
+        path,
+        precision=precision,
+        device=device,
+        batch=batch,
+        sequence=sequence,
+        threads=threads,
+        runs=runs,
+        progress=progress,
+    )
+
+
+def train_model(
+    config: AnyPath,
+    output: AnyPath,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> TrainResult:
+    """Train a model from a TOML config (a path, or the name of one that ships)."""
+    from edgetfm.training import train
+
+    return train(str(config), Path(output), overrides=overrides, force=force, progress=progress)
+
+
+def inspect_bundle(path: AnyPath) -> dict[str, Any]:
+    """What a bundle is: its manifest, the bytes of each variant, and its ledger if it has one."""
+    bundle = open_bundle(path)
+    variants = bundle.manifest.components["model"].variants
+    ledger = bundle.path("parity.json")
+    return bundle.manifest.to_json() | {
+        "path": str(path),
+        "variant_bytes": {p: bundle.variant_bytes(p) for p in variants},
+        "total_bytes": sum(e.bytes for e in bundle.manifest.files.values()),
+        "ledger": json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else None,
+    }
+
+
+def _check_options(
+    quantize: str | None, max_drop: str | None, prefer: str, route: str | None
+) -> None:
+    """Raise one InputError for all options that cannot be, before any work is done."""
+    problems = []
+    if quantize not in (None, *CHOICES):
+        problems.append(f"quantize is '{quantize}', it can be {', '.join(CHOICES)}")
+    if prefer not in ("speed", "size"):
+        problems.append(f"prefer is '{prefer}', it can be speed or size")
+    if route not in (None, "native"):
+        problems.append(f"route is '{route}', it can be native")
+    if max_drop is not None:
+        try:
+            Budget.parse(max_drop)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError(listed(problems))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("edgetfm", "torch", "transformers", "onnx", "onnx-ir", "onnxscript"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {"onnxruntime": runtime_version()}
+
+
+def _result(bundle: Bundle, draft: Draft, started: float) -> ExportResult:
+    manifest = bundle.manifest
+    return ExportResult(
+        path=bundle.root,
+        task=manifest.task,
+        family=manifest.family,
+        route=manifest.route,
+        variant=manifest.default,
+        bytes=sum(entry.bytes for entry in manifest.files.values()),
+        ledger=draft.ledger,
+        tried=tuple(tried.to_json() for tried in draft.tried),
+        notes=tuple(draft.notes),
+        seconds=time.perf_counter() - started,
+    )
