@@ -1,0 +1,82 @@
+"""The command line: one file a command, each imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+import edgetfm
+from edgetfm.cli._output import Output
+
+VERBS = {
+    "export": "Turn a PyTorch model into a proven bundle, quantized if asked.",
+    "quantize": "Make a smaller, faster variant of a bundle and prove it.",
+    "verify": "Check that a bundle still answers as PyTorch did.",
+    "run": "Answer for texts or images, from a bundle.",
+    "bench": "Measure latency, load time and memory of a bundle.",
+    "inspect": "Say what a bundle or a checkpoint holds.",
+    "train": "Train a small model from a configuration.",
+    "doctor": "Examine this machine: runtimes, extras, devices.",
+}
+"""Each command with the line `--help` says about it, so that help imports none of them."""
+
+
+class Verbs(click.Group):
+    """The commands by name; `edgetfm.cli.NAME` has the `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order people meet them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"edgetfm.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=Verbs,
+    epilog="Exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 parity or budget missed, "
+    "4 device missing or fallen back, 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(edgetfm.__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Take PyTorch Transformers to the edge, and prove that they still answer the same."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Its result goes to stdout, all else to stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in options or os.environ.get("EDGETFM_DEBUG", "0") not in ("", "0")
+    out = Output(as_json="--json" in options, debug=debug)
+    with warnings.catch_warnings():
+        if not debug and not sys.warnoptions:
+            warnings.simplefilter("ignore")  # other libraries' notes to their developers
+            for name, value in _QUIET.items():
+                os.environ.setdefault(name, value)
+        try:
+            code = cli.main(words, prog_name="edgetfm", standalone_mode=False, obj=out)
+        except BaseException as error:
+            return out.failure(error)
+    return code if isinstance(code, int) else 0
+
+
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",  # ours is the only bar
+}

@@ -1,0 +1,131 @@
+"""Results as people read them on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgetfm.parity import Ledger
+from edgetfm.report import cell, ledger_rows, size, tried_table
+
+if TYPE_CHECKING:
+    from edgetfm.workflow import ExportResult
+
+
+def export_text(result: ExportResult) -> str:
+    """What was made, what was tried, and the proof."""
+    parts = [ledger_text(result.ledger)]
+    if result.tried:
+        headers, rows = tried_table(result.tried)
+        parts.append(table(headers, rows))
+    parts += [f"note: {note}" for note in result.notes]
+    parts.append(
+        f"{result.path}: {result.family} for {result.task} ({result.route} route), "
+        f"{result.variant}, {size(result.bytes)}, {result.seconds:.0f} s\n"
+        f"report: {result.path / 'report.html'}"
+    )
+    return "\n\n".join(parts)
+
+
+def ledger_text(ledger: Ledger) -> str:
+    """The ledger as a table and its verdict in one line."""
+    rows = [
+        [
+            row.name,
+            row.against,
+            row.output,
+            row.max_error,
+            row.cosine,
+            row.worst_cosine,
+            row.agreement,
+            row.bound,
+            row.verdict,
+        ]
+        for row in ledger_rows(ledger)
+    ]
+    headers = ["step", "against", "output", "max error", "cosine", "worst", "agree", "bound", ""]
+    held = "every bound holds" if ledger.passed else f"{len(ledger.failures)} bounds are missed"
+    colour = "green" if ledger.passed else "red"
+    return f"{table(headers, rows)}\n\n{click.style(held, fg=colour, bold=True)}"
+
+
+def facts_text(data: Mapping[str, Any]) -> str:
+    """Facts a line each; a fact that has parts is indented below its name."""
+    return "\n".join(_fact_lines(data, ""))
+
+
+def _fact_lines(data: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    width = max((len(str(key)) for key in data), default=0)
+    for key, value in data.items():
+        name = str(key).replace("_", " ")
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{name}", *_fact_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name:<{width}}  {cell(str(key), value)}")
+    return lines
+
+
+def checks_text(checks: Sequence[Mapping[str, Any]]) -> str:
+    """The doctor's findings, a line each."""
+    return "\n".join(_check_line(check) for check in checks)
+
+
+def _check_line(check: Mapping[str, Any]) -> str:
+    rest = {k: v for k, v in check.items() if k not in ("name", "ok")}
+    mark = click.style("ok  ", fg="green") if check.get("ok") else click.style("--  ", fg="yellow")
+    details = "; ".join(cell(k, v) for k, v in rest.items() if v not in (None, "", [], {}))
+    return f"{mark}{check.get('name', ''):<18} {details}"
+
+
+MOST_NUMBERS = 6
+
+
+def answer_text(item: str, answer: Any) -> str:
+    """One answer under its input."""
+    lead = click.style(item if len(item) <= 76 else item[:75] + "…", bold=True)
+    return "\n".join([lead, *(f"  {line}" for line in _answer_lines(answer))])
+
+
+def _answer_lines(answer: Any) -> list[str]:
+    if hasattr(answer, "shape"):
+        flat = answer.reshape(-1)
+        shown = ", ".join(f"{v:.4f}" for v in flat[:MOST_NUMBERS].tolist())
+        more = ", …" if flat.size > MOST_NUMBERS else ""
+        return [f"{answer.dtype}{list(answer.shape)}: {shown}{more}"]
+    if isinstance(answer, Mapping):
+        rest = {k: v for k, v in answer.items() if k not in _LEAD}
+        lead = "  ".join(_lead(answer[k]) for k in _LEAD if k in answer)
+        return ["  ".join(part for part in (lead, _rest(rest)) if part)]
+    if isinstance(answer, (list, tuple)):
+        return [line for part in answer for line in _answer_lines(part)] or ["nothing found"]
+    return [str(answer)]
+
+
+_LEAD = ("score", "label", "entity_group", "entity", "answer", "token_str", "word")
+
+
+def _lead(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _rest(values: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{k} {cell(k, v)}" for k, v in values.items())
+    return click.style(text, dim=True) if text else ""
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; columns without content are left out."""
+    used = [c for c in range(len(headers)) if any(row[c] for row in rows)]
+    widths = {c: max(len(line[c]) for line in [headers, *rows]) for c in used}
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(f"{cells[c]:<{widths[c]}}" for c in used).rstrip()
+
+    body = []
+    for row in rows:
+        text = line(row)
+        body.append(click.style(text, fg="red") if "FAIL" in row else text)
+    return "\n".join([click.style(line(headers), dim=True), *body])

@@ -1,0 +1,51 @@
+"""`edgetfm export`: a PyTorch model into a proven bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgetfm.cli._output import Output
+from edgetfm.cli._progress import progress_bar
+from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, verb
+
+
+@verb(cls=OptionalQuantize)
+@click.argument("source")
+@folder("-o", "--output", help="The bundle to write.", required=True)
+@click.option("--task", help="What the model is for; read from its config if not given.")
+@click.option(
+    "--quantize",
+    type=click.Choice(PRECISIONS),
+    is_flag=False,
+    flag_value="auto",
+    metavar="[auto|int8|fp16|none]",
+    help="Make it smaller and faster. Alone it means auto: the best inside the budget.",
+)
+@click.option("--max-drop", metavar="BUDGET", help="What may be lost, for example cosine:0.995.")
+@click.option("--calibration", metavar="PATH", help="A .txt, .csv or .jsonl, or an image folder.")
+@click.option("--route", type=click.Choice(["native"]), help="How to get the graph.")
+@click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
+@click.option("--force", is_flag=True, help="Replace a bundle that exists.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+@click.option(
+    "--prefer",
+    type=click.Choice(["speed", "size"]),
+    default="speed",
+    show_default=True,
+    help="What auto looks for.",
+)
+def command(out: Output, source: str, output: Path, quantize: str | None, **options: Any) -> None:
+    """Turn SOURCE into a bundle that answers the same, or fail.
+
+    SOURCE is a Hugging Face folder, a hub id, or a checkpoint of `edgetfm train`.
+    """
+    from edgetfm.cli._text import export_text
+    from edgetfm.workflow import export_model
+
+    wanted = None if quantize == "none" else quantize
+    with progress_bar() as progress:
+        result = export_model(source, output, quantize=wanted, progress=progress, **options)
+    out.result(result.to_json(), lambda: export_text(result))

@@ -1,0 +1,45 @@
+"""`edgetfm quantize`: a smaller, faster variant of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgetfm.cli._output import Output
+from edgetfm.cli._progress import progress_bar
+from edgetfm.cli._verb import folder, verb
+
+
+@verb()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@folder("-o", "--output", help="The bundle to write; if not given, the variant is added to BUNDLE.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "int8", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="What to make; auto is the best inside the budget.",
+)
+@click.option("--max-drop", metavar="BUDGET", help="What may be lost, for example cosine:0.995.")
+@click.option("--calibration", metavar="PATH", help="A .txt, .csv or .jsonl, or an image folder.")
+@click.option("--force", is_flag=True, help="Replace another bundle that exists at --output.")
+@click.option(
+    "--prefer",
+    type=click.Choice(["speed", "size"]),
+    default="speed",
+    show_default=True,
+    help="What auto looks for.",
+)
+def command(out: Output, bundle: Path, output: Path | None, precision: str, **options: Any) -> None:
+    """Make a smaller, faster variant of BUNDLE and prove that it still answers the same.
+
+    BUNDLE must hold its float32 variant (`edgetfm export --keep-fp32`, or one not quantized).
+    """
+    from edgetfm.cli._text import export_text
+    from edgetfm.workflow import quantize_bundle
+
+    with progress_bar() as progress:
+        result = quantize_bundle(bundle, output, quantize=precision, progress=progress, **options)
+    out.result(result.to_json(), lambda: export_text(result))
