@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Self
 
 from edgetfm import files
 from edgetfm.errors import BundleError, InputError, OutputError, listed
+from edgetfm.folders import NewFolder, finish_interrupted_swap
 from edgetfm.signature import Signature
 from edgetfm.tasks import TASKS
 
@@ -95,26 +95,26 @@ class Manifest:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`; a BundleError says what is wrong."""
         schema = data.get("schema") if isinstance(data, Mapping) else None
-        if not isinstance(schema, int) or schema < 1:
+        if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
             raise BundleError(f"{MANIFEST} has no valid 'schema' number: this is not a bundle")
         if schema > SCHEMA:
             raise BundleError(
                 f"the bundle has schema {schema}, this edgetfm reads up to {SCHEMA}: upgrade it"
             )
         try:
-            values = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
+            values = {k: _typed(k, data[k]) for k in cls.__dataclass_fields__ if k in data}
             values["components"] = {
-                str(name): Component(
+                name: Component(
                     Signature.from_json(c["signature"]),
-                    {str(p): Variant(**v) for p, v in c["variants"].items()},
+                    {p: _variant(v) for p, v in c["variants"].items()},
                 )
-                for name, c in data["components"].items()
+                for name, c in values["components"].items()
             }
             values["files"] = {
-                str(k): FileEntry(str(v["sha256"]), int(v["bytes"]))
-                for k, v in data["files"].items()
+                k: FileEntry(_is(v["sha256"], str), _is(v["bytes"], int))
+                for k, v in values["files"].items()
             }
-            values["labels"] = tuple(map(str, data.get("labels", ())))
+            values["labels"] = tuple(_is(label, str) for label in values.get("labels", ()))
             manifest = cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{MANIFEST} is malformed: {type(error).__name__} {error}") from error
@@ -137,6 +137,35 @@ class Manifest:
                 ]
         if problems:
             raise BundleError(f"{MANIFEST} is malformed:\n{listed(problems)}")
+
+
+_TEXTS = ("task", "family", "route", "default", "budget")
+_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(_TEXTS, (str,)) | {
+    "labels": (list, tuple),
+    "licence": (str, NoneType),
+}
+
+
+def _typed(name: str, value: Any) -> Any:
+    try:
+        return _is(value, _TYPES.get(name, (dict,)))
+    except TypeError as error:
+        raise TypeError(f"'{name}' {error}") from error
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> Any:
+    """The value, or a TypeError if it is of another type."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"is {value!r:.60}")
+    return value
+
+
+def _variant(data: Any) -> Variant:
+    variant = Variant(**data)
+    _is(variant.file, str)
+    _is(variant.data, (str, NoneType))
+    _is(variant.recipe, dict)
+    return variant
 
 
 @dataclass(frozen=True)
@@ -175,11 +204,18 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
     Raises BundleError if it is absent, damaged, tampered with or of a newer schema.
     """
     root = Path(path)
-    _finish_interrupted_swap(root)
+    finish_interrupted_swap(root)
     if not root.is_dir():
         raise BundleError(f"no bundle at {root}: the folder does not exist")
     if not (root / MANIFEST).is_file():
         raise BundleError(f"no bundle at {root}: it has no {MANIFEST}")
+    try:
+        return _open(root, check_hashes)
+    except OSError as error:
+        raise BundleError(f"the bundle {root} cannot be read: {error}") from error
+
+
+def _open(root: Path, check_hashes: bool) -> Bundle:
     try:
         data = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -213,33 +249,37 @@ class BundleWriter:
         self.target = Path(target)
         if self.target.name in ("", ".", ".."):
             self.target = self.target.resolve()
+        self.force = force
         self._entries: dict[str, FileEntry] = {}
-        self.staging = self.target.parent / f".{self.target.name}.{os.getpid()}.partial"
-        _finish_interrupted_swap(self.target)
-        self._check_target(force)
+        self._folder = NewFolder(self.target)
+        try:
+            finish_interrupted_swap(self.target)
+            self._check_target()
+        except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+            raise OutputError(f"cannot write to {self.target!s}: {error}") from error
 
-    def _check_target(self, force: bool) -> None:
+    @property
+    def staging(self) -> Path:
+        """The folder in which the bundle is being made."""
+        return self._folder.path
+
+    def _check_target(self) -> None:
         target = self.target
         if not target.exists() and not target.is_symlink():
             return
         if not target.is_dir() or target.is_symlink():
-            raise OutputError(f"{target} exists and is not a folder")
+            raise OutputError(f"{target} exists and is not a folder: it is left alone")
         if not any(target.iterdir()):
             return
         if not (target / MANIFEST).is_file():
             raise OutputError(
                 f"{target} holds files but is not a bundle: it is left alone, choose another output"
             )
-        if not force:
+        if not self.force:
             raise OutputError(f"{target} exists: choose another output, or replace it with --force")
 
     def __enter__(self) -> Self:
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(self.target)
-            self.staging.mkdir()
-        except OSError as error:
-            raise OutputError(f"cannot write to {self.target.parent}: {error.strerror}") from error
+        self._folder.__enter__()
         return self
 
     def path(self, relative: str) -> Path:
@@ -282,9 +322,8 @@ class BundleWriter:
         """Write the manifest and put the bundle in place; the old one survives until then."""
         final = Manifest.from_json(replace(manifest, files=self._entries).to_json())
         self.write(MANIFEST, json.dumps(final.to_json(), indent=2, ensure_ascii=False) + "\n")
-        for folder in {self.staging, *(self.path(name).parent for name in self._entries)}:
-            files.sync_folder(folder)
-        _put_in_place(self.staging, self.target)
+        self._check_target()  # it may have appeared since
+        self._folder.commit(replace=self.force)
         return Bundle(self.target, final)
 
     def __exit__(
@@ -293,62 +332,4 @@ class BundleWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.staging, ignore_errors=True)
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise OutputError(f"could not write {self.target}: {reason}") from error
-
-
-# --- the swap -----------------------------------------------------------------------------------
-# Linux exchanges the two folders in one step. Elsewhere there is a moment between two renames in
-# which `target` is absent: 'NAME.new' is complete by then, and whoever opens the bundle next
-# finishes the job.
-
-
-def _aside(target: Path, what: str) -> Path:
-    return target.parent / f".{target.name}.{what}"
-
-
-def _put_in_place(staging: Path, target: Path) -> None:
-    if not target.exists() or not any(target.iterdir()):
-        if target.exists():
-            target.rmdir()
-        files.rename(staging, target)
-    elif files.exchange(staging, target):
-        files.remove_tree(staging)
-    else:
-        new, old = _aside(target, "new"), _aside(target, "old")
-        files.rename(staging, new)
-        files.rename(target, old)
-        files.rename(new, target)
-        files.remove_tree(old)
-
-
-def _finish_interrupted_swap(target: Path) -> None:
-    new, old = _aside(target, "new"), _aside(target, "old")
-    if not target.exists():
-        for whole in (new, old):
-            if (whole / MANIFEST).is_file():
-                files.rename(whole, target)
-                break
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove what killed processes left beside `target`; those still at work are let be."""
-    for left in target.parent.glob(f".{target.name}.*.partial"):
-        owner = left.name.removesuffix(".partial").rpartition(".")[2]
-        if owner.isdigit() and int(owner) != os.getpid() and not _alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    if target.exists():
-        for what in ("new", "old"):
-            shutil.rmtree(_aside(target, what), ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        self._folder.__exit__(kind, error, trace)

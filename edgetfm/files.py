@@ -1,22 +1,29 @@
-"""Files written so that an interruption leaves either the old result or the new one, whole.
+"""Files and folders written so that an interruption leaves the old result or the new one, whole.
 
-Every write, fsync and rename of a bundle goes through this module and announces itself before
-and after to `hook`, which tests use to kill the process there.
+Every write, fsync, rename and removal goes through this module and announces itself before and
+after to `hook`, which tests use to kill the process there. What the system refuses (a full disk,
+a read-only file system) is an OutputError.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from edgetfm.errors import InputError
+from edgetfm.errors import InputError, OutputError
+
+if sys.platform != "win32":
+    import fcntl
 
 hook: Callable[[str], None] | None = None
 """Called with 'before write onnx/model.onnx', 'after rename ...' and so on. None outside tests."""
@@ -27,15 +34,25 @@ def _announce(event: str) -> None:
         hook(event)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An OSError inside becomes an OutputError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"could not write {path}: {error.strerror or error}") from error
+
+
 class NewFile:
     """A file being written: hashes what passes through it and is on disk when closed."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.bytes = 0
         self._hash = hashlib.sha256()
-        self._file = path.open("wb")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb")
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +60,8 @@ class NewFile:
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`."""
         _announce(f"before write {self.path.name}")
-        size = self._file.write(data)
+        with writing(self.path):
+            size = self._file.write(data)
         _announce(f"after write {self.path.name}")
         self._hash.update(data)
         self.bytes += size
@@ -65,46 +83,61 @@ class NewFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            with contextlib.suppress(OSError):  # closing flushes again; the first error counts
+                self._file.close()
+            return
+        with writing(self.path), self._file:
             self._file.flush()
             _announce(f"before fsync {self.path.name}")
             os.fsync(self._file.fileno())
             _announce(f"after fsync {self.path.name}")
-        self._file.close()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace the file at `path` by `data`, or leave it as it was."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    remove_abandoned(path)
+    partial = beside(path, "partial")
     try:
-        with NewFile(partial) as file:
-            file.write(data)
-        rename(partial, path)
+        file = NewFile(partial)
+        with Lock(partial):
+            with file:
+                file.write(data)
+            rename(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def sync_folder(path: Path) -> None:
-    """Make the entries of a folder durable."""
+    """Make the entries of a folder durable, where the system can."""
+    if os.name == "nt":
+        return
     _announce(f"before fsync {path.name}")
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with writing(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+                raise
+        finally:
+            os.close(handle)
     _announce(f"after fsync {path.name}")
 
 
 def rename(old: Path, new: Path) -> None:
-    """Rename and make it durable."""
+    """Rename and make it durable. A file or an empty folder at `new` is replaced."""
     _announce(f"before rename {new.name}")
-    old.rename(new)
+    with writing(new):
+        old.replace(new)
     _announce(f"after rename {new.name}")
     sync_folder(new.parent)
 
 
 def exchange(one: Path, other: Path) -> bool:
     """Swap two paths in one step; False where the system or its file system cannot."""
+    if sys.platform != "linux":
+        return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -114,19 +147,20 @@ def exchange(one: Path, other: Path) -> bool:
     paths = (os.fsencode(one.absolute()), os.fsencode(other.absolute()))
     if renameat2(at_cwd, paths[0], at_cwd, paths[1], rename_exchange) != 0:
         code = ctypes.get_errno()
-        if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        # EPERM: a container's filter that does not know the call.
+        if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM):
             return False
-        raise OSError(code, os.strerror(code), str(other))
+        raise OutputError(f"could not write {other}: {os.strerror(code)}")
     _announce(f"after exchange {other.name}")
     sync_folder(other.parent)
     return True
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder of ours; absent is fine."""
+    """Remove a folder of ours; absent is fine, and so is another process at the same work."""
     if path.exists():
         _announce(f"before remove {path.name}")
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
         _announce(f"after remove {path.name}")
 
 
@@ -139,9 +173,83 @@ def sha256(path: Path) -> str:
 def inside(root: Path, relative: str) -> Path:
     """`root / relative`, or an InputError if that would leave `root`, links followed."""
     pure = PurePosixPath(relative)
-    if not relative or pure.is_absolute() or ".." in pure.parts or "\\" in relative:
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in relative:
         raise InputError(f"the path '{relative}' leaves its folder")
     path = root.joinpath(*pure.parts)
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte
+        raise InputError(f"the path {relative!r} cannot be followed: {error}") from error
+    if not resolved.is_relative_to(root.resolve()):
         raise InputError(f"the path '{relative}' leaves its folder through a link")
     return path
+
+
+# --- unfinished work ----------------------------------------------------------------------------
+# What is being made stands beside its place as '.NAME.TOKEN.partial', under a lock that the
+# system lifts when its process ends: whoever comes next can tell what was abandoned from what is
+# still being made. (A process number could not: containers reuse them, machines share disks.)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what interrupted processes left beside `target`; what is in use is let be."""
+    for left in (*left_beside(target, "partial"), *left_beside(target, "new")):
+        with Lock(left) as lock:
+            if lock.held:
+                _remove(left)
+    for left in left_beside(target, "old"):
+        if not left.with_suffix(".new").exists():
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def beside(path: Path, kind: str) -> Path:
+    """A new hidden name next to `path`: '.NAME.TOKEN.kind'."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{kind}")
+
+
+def left_beside(path: Path, kind: str) -> list[Path]:
+    """What exists under such names."""
+    name = "".join(f"[{c}]" if c in "*?[" else c for c in path.name)
+    return sorted(path.parent.glob(f".{name}.{'[0-9a-f]' * 8}.{kind}"))
+
+
+class Lock:
+    """A lock on a path, without waiting: `held`, or `taken` by another process.
+
+    Neither where there are no locks (Windows, some network disks): nothing is ever thought
+    abandoned there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.held = self.taken = False
+        self._handle: int | None = None
+        if sys.platform == "win32":
+            return
+        try:
+            self._handle = os.open(path, os.O_RDONLY)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.held = True
+        except BlockingIOError:
+            self.taken = True
+        except OSError:
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        """Let go."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -26,8 +26,10 @@ class Measures:
 
     max_abs, mean_abs: of the difference. max_error: max_abs over max(1, max|wanted|).
     cosine, worst_cosine: mean and smallest over rows. agreement: share of rows whose largest
-    entry is the same. kl: mean Kullback-Leibler divergence in nats of the softmax of the rows,
-    from wanted to got. The last two are None for outputs that are not logits.
+    entry is the same; where a row is a single score, share of scores that differ by at most 5 %
+    of the wanted one, of 1 if that is smaller. kl: mean Kullback-Leibler divergence in nats of
+    the softmax of the rows, from wanted to got. The last two are None for outputs that are not
+    logits, kl for single scores. What was compared with a number that is not finite is NaN.
     """
 
     rows: int
@@ -41,7 +43,8 @@ class Measures:
 
     def to_json(self) -> dict[str, Any]:
         """The form it has in parity.json."""
-        return {k: v for k, v in asdict(self).items() if v is not None}
+        held = {k: v for k, v in asdict(self).items() if v is not None}
+        return {k: v if np.isfinite(v) else str(v) for k, v in held.items()}  # JSON has no NaN
 
 
 HIGHER_IS_BETTER = {
@@ -76,6 +79,9 @@ class Budget:
                     f"'{part.strip()}' is not a budget: write measure:bound, for example "
                     f"cosine:0.995 (measures: {', '.join(HIGHER_IS_BETTER)})"
                 )
+            if (bound > 1.0) if HIGHER_IS_BETTER[name] else (bound < 0.0):
+                side = "at most 1" if HIGHER_IS_BETTER[name] else "at least 0"
+                raise InputError(f"the bound of {name} is {side}, got '{part.strip()}'")
             bounds.append((name, bound))
         return cls(tuple(bounds))
 
@@ -89,11 +95,15 @@ class Budget:
             held = value >= bound if HIGHER_IS_BETTER[name] else value <= bound
             if not held:  # NaN holds nothing
                 sign = "<" if HIGHER_IS_BETTER[name] else ">"
-                missed.append(f"{name} {value:.6g} {sign} {bound:g}")
+                missed.append(f"{name} {value:.6g} {sign} {_plain(bound)}")
         return missed
 
     def __str__(self) -> str:
-        return ",".join(f"{name}:{bound:g}" for name, bound in self.bounds)
+        return ",".join(f"{name}:{_plain(bound)}" for name, bound in self.bounds)
+
+
+def _plain(number: float) -> str:
+    return repr(float(number)).removesuffix(".0")  # every digit: 0.9999999 is not 1
 
 
 class Comparison:
@@ -108,9 +118,13 @@ class Comparison:
     ) -> Self:
         """Compare one batch. `mask` [batch, sequence] marks the tokens that count, 1 or 0."""
         for output in self.outputs:
+            for who, side in (("the answer", got), ("the reference", wanted)):
+                if output.name not in side:
+                    raise InputError(f"{who} has no {output.name}; it has {', '.join(side)}")
+            shapes = [np.shape(side[output.name]) for side in (got, wanted)]
+            if shapes[0] != shapes[1]:
+                raise InputError(f"{output.name} has shape {shapes[0]}, expected {shapes[1]}")
             one, two = (_rows(output, side[output.name], mask) for side in (got, wanted))
-            if one.shape != two.shape:
-                raise InputError(f"{output.name} has shape {one.shape}, expected {two.shape}")
             rows = max(1, _CHUNK // max(1, one.shape[-1]))
             self._parts[output.name] += [
                 _compare_rows(one[i : i + rows], two[i : i + rows], output.kind)
@@ -130,7 +144,7 @@ class _Part:
     count: int
     largest: float
     cosine: Floats
-    agree: NDArray[np.bool_] | None
+    agree: Floats | None
     kl: Floats | None
 
 
@@ -152,33 +166,54 @@ _MASKED = -1e4  # a finite stand-in for minus infinity: its exponential is 0, it
 
 def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str) -> _Part:
     got, wanted = got_rows.astype(np.float64), wanted_rows.astype(np.float64)
-    difference = np.abs(got - wanted)
-    if not np.isfinite(got).all():
-        difference = np.full_like(difference, np.nan)
-    real = wanted[wanted > _MASKED] if kind == "span" else wanted
+    finite = np.isfinite(got).all() and np.isfinite(wanted).all()
     agree = kl = None
     if kind in ("logits", "span"):
-        agree = got.argmax(-1) == wanted.argmax(-1)
-        p, q = _log_softmax(wanted), _log_softmax(got)
-        kl = np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0)
+        score = kind == "logits" and got.shape[-1] == 1
+        agree = _agreement(got, wanted, score)
+        if not score:
+            with np.errstate(invalid="ignore"):
+                p, q = _log_softmax(wanted), _log_softmax(got)
+                kl = np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0)
+    count = got.size
+    if kind == "span":  # padding is no part of the vectors
+        real = wanted != _MASKED
+        got, wanted, count = np.where(real, got, 0.0), np.where(real, wanted, 0.0), int(real.sum())
+    difference = np.abs(got - wanted) if finite else np.full_like(got, np.nan)
     return _Part(
         max_abs=float(difference.max(initial=0.0)),
         sum_abs=float(difference.sum()),
-        count=difference.size,
-        largest=float(np.abs(real).max(initial=0.0)),
+        count=count,
+        largest=float(np.abs(wanted).max(initial=0.0)),
         cosine=cosine(got, wanted),
         agree=agree,
         kl=kl,
     )
 
 
+def _agreement(got: Floats, wanted: Floats, score: bool) -> Floats:
+    """1 or 0 for each row; NaN, which no share survives, where a number is not finite."""
+    if score:
+        with np.errstate(invalid="ignore"):
+            close = np.abs(got - wanted) <= _SCORE_TOLERANCE * np.maximum(np.abs(wanted), 1.0)
+        same = close[..., 0]
+    else:
+        same = got.argmax(-1) == wanted.argmax(-1)
+    finite = np.isfinite(got).all(-1) & np.isfinite(wanted).all(-1)
+    return np.where(finite, same.astype(np.float64), np.nan)
+
+
+_SCORE_TOLERANCE = 0.05
+
+
 def cosine(one: Floats, other: Floats) -> Floats:
     """Cosine of each pair of rows, [rows]; 1 where both are zero, 0 where one is."""
-    dot = (one * other).sum(-1)
-    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-    both_zero = ~one.any(-1) & ~other.any(-1)
-    safe = np.where(norms > 0, norms, 1.0)
-    return np.asarray(np.where(both_zero, 1.0, dot / safe), dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        dot = (one * other).sum(-1)
+        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+        both_zero = ~one.any(-1) & ~other.any(-1)
+        safe = np.where(norms > 0, norms, 1.0)
+        return np.asarray(np.where(both_zero, 1.0, dot / safe), dtype=np.float64)
 
 
 def _log_softmax(logits: Floats) -> Floats:
@@ -196,8 +231,8 @@ def _merge(parts: list[_Part]) -> Measures:
         max_abs=max_abs,
         mean_abs=sum(p.sum_abs for p in parts) / max(1, sum(p.count for p in parts)),
         max_error=max_abs / max(1.0, max(p.largest for p in parts)),
-        cosine=float(cosines.mean()) if len(cosines) else 1.0,
-        worst_cosine=float(cosines.min()) if len(cosines) else 1.0,
+        cosine=float(cosines.mean()),
+        worst_cosine=float(cosines.min()),
         agreement=float(np.concatenate(agreements).mean()) if agreements else None,
         kl=float(np.concatenate(divergences).mean()) if divergences else None,
     )
@@ -240,14 +275,21 @@ def rung(
     bound_on: str = "",
     note: str = "",
 ) -> Rung:
-    """Measure a comparison and hold it against its bound."""
+    """Measure a comparison and hold it against its bound; what measured nothing misses it."""
     measures = comparison.measures()
     missed = []
     if bound:
         budget = Budget.parse(bound)
-        for output, measured in measures.items():
-            if bound_on in ("", output):
-                missed += [f"{output}: {miss}" for miss in budget.misses(measured)]
+        bound_outputs = [bound_on] if bound_on else [o.name for o in comparison.outputs]
+        held = {name: measures[name] for name in bound_outputs if name in measures}
+        missed += [f"{name}: nothing was compared" for name in bound_outputs if name not in held]
+        for output, measured in held.items():
+            missed += [f"{output}: {miss}" for miss in budget.misses(measured)]
+        missed += [
+            f"no output of {', '.join(bound_outputs)} has the measure {name}"
+            for name, _ in budget.bounds
+            if held and all(getattr(m, name) is None for m in held.values())
+        ]
     return Rung(name, against, measures, bound, bound_on, tuple(missed), note)
 
 
@@ -260,8 +302,8 @@ class Ledger:
 
     @property
     def passed(self) -> bool:
-        """Whether every rung holds."""
-        return all(r.passed for r in self.rungs)
+        """Whether every rung holds, and there is one."""
+        return bool(self.rungs) and all(r.passed for r in self.rungs)
 
     @property
     def failures(self) -> list[str]:

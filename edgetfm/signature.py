@@ -30,7 +30,14 @@ class TensorSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(str(data["name"]), str(np.dtype(data["dtype"])), tuple(data["shape"]))
+        name, dtype, shape = data["name"], data["dtype"], data["shape"]
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{name!r} is not the name of a tensor")
+        if dtype not in DTYPES:
+            raise ValueError(f"{name} has dtype {dtype!r}; known are {', '.join(DTYPES)}")
+        if not isinstance(shape, list | tuple) or not all(map(_is_axis, shape)):
+            raise ValueError(f"{name} has shape {shape!r}: an axis is a size or a name")
+        return cls(name, dtype, tuple(shape))
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -53,10 +60,11 @@ class Signature:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(
-            tuple(TensorSpec.from_json(t) for t in data["inputs"]),
-            tuple(TensorSpec.from_json(t) for t in data["outputs"]),
-        )
+        sides = [tuple(map(TensorSpec.from_json, data[side])) for side in ("inputs", "outputs")]
+        for side in sides:
+            if len({t.name for t in side}) != len(side):
+                raise ValueError(f"two tensors have one name: {', '.join(t.name for t in side)}")
+        return cls(*sides)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -66,8 +74,9 @@ class Signature:
     def check(self, feeds: Mapping[str, Any]) -> Feeds:
         """The feeds as arrays of the right dtype, or an InputError that lists every problem.
 
-        Python lists are taken. Integers are cast to the wanted integer type, floats to the
-        wanted float type; nothing else is converted. A free axis must have one size throughout.
+        Python lists are taken. Integers and booleans are cast to the wanted integer type, floats
+        and integers to the wanted float type, where it can hold them; nothing else is converted.
+        A free axis must have one size throughout.
         """
         arrays: Feeds = {}
         sizes: dict[str, tuple[int, str]] = {}
@@ -81,10 +90,18 @@ class Signature:
             if spec.name not in feeds:
                 problems.append(f"missing input {spec}")
                 continue
-            array = np.asarray(feeds[spec.name])
-            arrays[spec.name] = np.ascontiguousarray(array, dtype=spec.dtype)
-            if array.dtype.kind not in _CASTS[np.dtype(spec.dtype).kind]:
+            try:
+                array = np.asarray(feeds[spec.name])
+            except ValueError:
+                problems.append(f"{spec.name} is ragged: pad the rows to one length")
+                continue
+            cast = _cast(array, np.dtype(spec.dtype))
+            if cast is None:
                 problems.append(f"{spec.name} is {array.dtype}, expected {spec.dtype}")
+            elif not _survives(array, cast):
+                problems.append(f"{spec.name} has values that {spec.dtype} cannot hold")
+            else:
+                arrays[spec.name] = cast
             if array.ndim != len(spec.shape):
                 problems.append(f"{spec.name} has shape {array.shape}, expected {spec}")
                 continue
@@ -102,5 +119,34 @@ class Signature:
         return arrays
 
 
+DTYPES = (
+    *("float32", "float16", "float64", "bool"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+"""The dtypes a graph's inputs and outputs may have."""
+
 # The numpy kinds that may be cast to a wanted kind without losing meaning.
 _CASTS = {"i": "iub", "u": "iub", "f": "fiu", "b": "b"}
+
+
+def _is_axis(axis: object) -> bool:
+    if isinstance(axis, str):
+        return axis != ""
+    return isinstance(axis, int) and not isinstance(axis, bool) and axis >= 0
+
+
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array | None:
+    """The array in C order and of this type, or None if its kind may not be cast to it."""
+    if array.dtype.kind not in _CASTS[dtype.kind]:
+        return None
+    with np.errstate(over="ignore"):
+        return np.asarray(array, dtype=dtype, order="C")
+
+
+def _survives(array: Array, cast: Array) -> bool:
+    """Whether no integer wrapped around and no finite number became infinite."""
+    if cast is array or array.dtype == cast.dtype:
+        return True
+    if cast.dtype.kind == "f":
+        return bool((np.isfinite(cast) | ~np.isfinite(array)).all())
+    return bool((cast == array).all())
