@@ -6,5 +6,6 @@
 from __future__ import annotations
 
 from edgetfm.runtime.model import Model, load
+from edgetfm.runtime.pipelines import Pipeline, pipeline
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "Pipeline", "load", "pipeline"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetfm.errors import DataError
+from edgetfm.errors import DataError, InputError
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import Text, TextEncoder
 from edgetfm.signature import Feeds, Signature
@@ -46,6 +46,25 @@ def parity_cases(
         signature.check(_text_case(encoder, task, texts, batch, length, seed))
         for seed, (batch, length) in enumerate(shapes)
     ]
+
+
+def feeds_of_shape(
+    preprocessor: Preprocessor, signature: Signature, task: Task, batch: int, sequence: int
+) -> Feeds:
+    """One batch of exactly this shape, without padding, of no meaning.
+
+    InputError if the model does not take so long a text. `sequence` is no matter for images.
+    """
+    if task.modality == "image":
+        (spec,) = signature.inputs
+        shape = [batch, *(axis for axis in spec.shape[1:] if isinstance(axis, int))]
+        noise = np.random.default_rng(0).standard_normal(shape)
+        return signature.check({spec.name: noise.astype(spec.dtype)})
+    encoder = preprocessor.text_encoder
+    if encoder.max_length is not None and sequence > encoder.max_length:
+        raise InputError(f"sequence is {sequence}, the model takes {encoder.max_length} at most")
+    row = _row(encoder, task, ["one two three four five six seven eight"], sequence, 0)
+    return signature.check({name: [values] * batch for name, values in row.items()})
 
 
 def _text_case(

@@ -1,0 +1,49 @@
+"""How each task takes what people give and answers in the form of Hugging Face's pipelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgetfm.runtime.tasks import (
+    classification,
+    embeddings,
+    fill_mask,
+    question_answering,
+    token_classification,
+)
+from edgetfm.runtime.tasks._texts import Asked, text_items
+
+
+def image_items(inputs: Any) -> tuple[list[Any], bool]:
+    """The pictures, and whether a single one was given: a list in gives a list out."""
+    if isinstance(inputs, (str, os.PathLike)) or not isinstance(inputs, Sequence):
+        return [inputs], True
+    return list(inputs), False
+
+
+@dataclass(frozen=True)
+class Way:
+    """One task: `items` reads what was given, `answer` gives one result an item.
+
+    wrap: one text alone gets its one result in a list, as transformers has it for classification.
+    """
+
+    items: Callable[[Any], tuple[list[Any], bool]]
+    answer: Callable[..., Any]
+    wrap: bool = False
+
+
+WAYS: dict[str, Way] = {
+    "feature-extraction": Way(text_items, embeddings.embed_texts),
+    "fill-mask": Way(text_items, fill_mask.fill_masks),
+    "text-classification": Way(text_items, classification.classify_texts, wrap=True),
+    "token-classification": Way(text_items, token_classification.classify_tokens),
+    "question-answering": Way(question_answering.qa_items, question_answering.answer_questions),
+    "image-classification": Way(image_items, classification.classify_images),
+    "image-feature-extraction": Way(image_items, embeddings.embed_images),
+}
+
+__all__ = ["WAYS", "Asked", "Way"]

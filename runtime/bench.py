@@ -1,0 +1,118 @@
+"""How fast a bundle answers here, how long it loads, and how much memory it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from edgetfm.errors import InputError
+from edgetfm.progress import Progress, quiet
+from edgetfm.runtime.cases import feeds_of_shape
+from edgetfm.runtime.machine import machine
+from edgetfm.runtime.memory import peak_memory
+from edgetfm.runtime.model import Model, load
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.tuning import timed
+from edgetfm.signature import Feeds
+from edgetfm.tasks import task_named
+
+WARM_UP = 5
+LOADS = 3
+
+
+def bench(
+    path: str | os.PathLike[str],
+    *,
+    precision: str | None = None,
+    device: str = "cpu",
+    batch: int = 1,
+    sequence: int = 128,
+    threads: int | None = None,
+    runs: int = 50,
+    memory: bool = True,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """A bundle measured on this machine: JSON values, in this form.
+
+    latency_ms: {p50, p95, min, mean} of `runs` calls after a warm-up. load_ms: from files to a
+    model that can answer, hashes checked, the files in the system's cache. peak_memory_mb:
+    anonymous memory (RssAnon, in MB of 10^6 bytes) of a fresh process that loads and runs the
+    bundle, above what it had after its imports; None where the system does not tell. bytes: of
+    the graph and its weights. batch, sequence (None for images), threads (None is onnxruntime's
+    default), runs, precision, device, placement (provider -> nodes), session (the settings in
+    use), machine (CPU, its features, versions).
+
+    Raises DeviceError, and gives no number, if any of it fell back to another device.
+    """
+    for name, value in (("batch", batch), ("sequence", sequence), ("runs", runs)):
+        if value < 1:
+            raise InputError(f"{name} is {value}, it must be 1 or more")
+    options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
+    progress("loading", 0, 0)
+    loading = [timed(lambda: load(path, **options)) for _ in range(LOADS)]
+    model = load(path, **options)
+    feeds = _feeds(model, batch, sequence)
+    milliseconds = _latency(model, feeds, runs, progress) * 1e3
+    peak = None
+    if memory:
+        progress("measuring memory", 0, 0)
+        child = {"path": os.fspath(model.bundle.root.resolve()), "load": options}
+        peak = peak_memory(
+            "edgetfm.runtime.bench",
+            child | {"batch": batch, "sequence": sequence},
+            "onnxruntime",
+            "tokenizers",
+        )
+    return {
+        "latency_ms": {
+            "p50": round(float(np.percentile(milliseconds, 50)), 4),
+            "p95": round(float(np.percentile(milliseconds, 95)), 4),
+            "min": round(float(milliseconds.min()), 4),
+            "mean": round(float(milliseconds.mean()), 4),
+        },
+        "load_ms": round(float(np.median(loading)) * 1e3, 2),
+        "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
+        "bytes": model.bundle.variant_bytes(model.precision),
+        "batch": batch,
+        "sequence": sequence if "sequence" in model.signature.axes else None,
+        "threads": threads,
+        "runs": runs,
+        "precision": model.precision,
+        "device": device,
+        "placement": model.placement,
+        "session": dict(model.session_options),
+        "machine": machine(),
+    }
+
+
+def _latency(model: Model, feeds: Feeds, runs: int, progress: Progress) -> Any:
+    """Seconds of each of `runs` calls, [runs]."""
+    for _ in range(WARM_UP):
+        model.run(feeds)
+    seconds = []
+    for number in range(runs):
+        progress("measuring latency", number, runs)
+        seconds.append(timed(lambda: model.run(feeds)))
+    progress("measuring latency", runs, runs)
+    return np.array(seconds)
+
+
+def _feeds(model: Model, batch: int, sequence: int) -> Feeds:
+    """Inputs of this shape: what they say does not matter to how long they take."""
+    manifest = model.bundle.manifest
+    preprocessor = Preprocessor.from_folder(
+        model.bundle.root, manifest.preprocessing, model.signature
+    )
+    return feeds_of_shape(preprocessor, model.signature, task_named(manifest.task), batch, sequence)
+
+
+def child_main(request: str) -> None:
+    """Load and run once what `request` says, in a process whose memory is watched."""
+    wanted = json.loads(request)
+    model = load(wanted["path"], **wanted["load"])
+    feeds = _feeds(model, wanted["batch"], wanted["sequence"])
+    for _ in range(2):
+        model.run(feeds)

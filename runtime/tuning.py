@@ -1,0 +1,120 @@
+"""Session settings chosen by measuring: which of onnxruntime's rewrites pay differs by machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgetfm.progress import Progress, quiet
+from edgetfm.runtime.session import Settings, make_session
+from edgetfm.signature import Feeds
+
+ROUNDS = 9
+ROUND_SECONDS = 0.06
+"""Calls of one candidate are repeated for about this long before the next has its turn."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one call in seconds: the median over rounds, and the middle half's width.
+
+    rounds: the median latency of each round. Rounds of all candidates alternate, so that the
+    i-th rounds of two of them saw the same machine.
+    """
+
+    median: float
+    spread: float
+    rounds: tuple[float, ...] = ()
+
+    def ratio_to(self, other: Timing) -> Timing:
+        """This latency over another's from the same measurement, round by round."""
+        return _timing([a / b for a, b in zip(self.rounds, other.rounds, strict=True)])
+
+
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no SkipLayerNormFusion": {"disabled_optimizers": ["SkipLayerNormFusion"]},
+}
+"""What is tried. onnxruntime's SkipLayerNormalization costs more than an Add and a
+LayerNormalization on some CPUs."""
+
+
+def choose_session(path: Path, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Any]:
+    """The settings with which the graph at `path` answers `feeds` fastest on 1 CPU thread.
+
+    Empty, onnxruntime's default, unless another candidate wins by more than the spread.
+    """
+    timings = measure_settings(path, feeds, progress=progress)
+    return dict(CANDIDATES[fastest(timings)])
+
+
+def measure_settings(path: Path, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Timing]:
+    """The latency of the graph at `path` with each of CANDIDATES, by its name."""
+    graphs = {name: (path, settings) for name, settings in CANDIDATES.items()}
+    return compare_latency(graphs, feeds, progress=progress)
+
+
+def fastest(timings: Mapping[str, Timing], default: str = "default") -> str:
+    """The fastest by the median of ratios to the default, which keeps what is within the spread."""
+    ratios = {name: timing.ratio_to(timings[default]) for name, timing in timings.items()}
+    best = min(ratios, key=lambda name: ratios[name].median)
+    return best if ratios[best].median + ratios[best].spread < 1.0 else default
+
+
+def compare_latency(
+    graphs: Mapping[str, tuple[Path, Settings]],
+    feeds: Feeds,
+    *,
+    threads: int = 1,
+    rounds: int = ROUNDS,
+    progress: Progress = quiet,
+) -> dict[str, Timing]:
+    """The latency of each graph with its settings on the CPU, measured in alternating rounds."""
+    sessions = {
+        name: make_session(path, settings=settings, threads=threads)
+        for name, (path, settings) in graphs.items()
+    }
+    calls = {name: lambda s=session: s.run(feeds) for name, session in sessions.items()}
+    return interleaved(calls, rounds=rounds, progress=progress)
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = ROUNDS,
+    seconds: float = ROUND_SECONDS,
+    progress: Progress = quiet,
+) -> dict[str, Timing]:
+    """The latency of each call. They take turns: what slows the machine slows them alike."""
+    repeats = {name: _warm_up(call, seconds) for name, call in calls.items()}
+    seen: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds):
+        progress("measuring latency", number, rounds)
+        for name, call in calls.items():
+            seen[name].append(median(timed(call) for _ in range(repeats[name])))
+    progress("measuring latency", rounds, rounds)
+    return {name: _timing(values) for name, values in seen.items()}
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1e9
+
+
+def _warm_up(call: Callable[[], object], seconds: float) -> int:
+    """How often the call fits into `seconds`, at least 3 times; the first calls allocate."""
+    call()
+    return max(3, int(seconds / max(1e-6, min(timed(call) for _ in range(2)))))
+
+
+def _timing(values: list[float]) -> Timing:
+    ordered = sorted(values)
+    quarter = len(ordered) // 4
+    spread = ordered[len(ordered) - 1 - quarter] - ordered[quarter]
+    return Timing(median(values), spread, tuple(values))
