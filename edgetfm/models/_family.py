@@ -81,12 +81,15 @@ class FromHF:
     """How a Hugging Face checkpoint becomes one of a family.
 
     `config` maps the dict of config.json and a task to the family's config and raises a
-    SourceError for what the family cannot honour. `weights` are applied in order.
+    SourceError for what the family cannot honour. `weights` are applied in order. `elsewhere`
+    matches the weights, in the family's names, that belong to heads of other tasks: those may be
+    left over; any other weight without a place is an error.
     """
 
     model_types: tuple[str, ...]
     config: Callable[[Mapping[str, Any], str], Any]
     weights: tuple[WeightRule, ...]
+    elsewhere: str = r"^$"
 
     def rewrite(self, weights: Weights) -> Weights:
         """The family's names and layouts for a checkpoint's weights."""

@@ -1,0 +1,146 @@
+"""ONNX graphs on disk: read without loading their weights, written one tensor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import onnx
+import onnx_ir as ir
+
+from edgetfm.bundle import BundleWriter
+from edgetfm.errors import InputError, listed
+from edgetfm.files import NewFile, inside
+
+EXTERNAL_OVER = 128 << 20
+"""Bytes of weights above which they go to a file of their own: a protobuf holds at most 2 GB,
+and a smaller file is easier to move as one."""
+
+INLINE_UNDER = 1024
+"""Bytes of a tensor that stays in the graph all the same: shapes and scalars are read early."""
+
+_PAGE, _LINE = 4096, 64
+"""Large tensors start at a page, so that a runtime can map them; small ones at a cache line."""
+
+
+def read_graph(path: Path) -> ir.Model:
+    """The graph in a file; its external weights stay on disk until they are used.
+
+    Raises InputError if it is not ONNX, or if external weights are missing or lie outside the
+    file's folder.
+    """
+    if not path.is_file():
+        raise InputError(f"no graph at {path}")
+    try:
+        model = ir.load(path)
+    except Exception as error:  # protobuf, serde and version errors have no common parent
+        raise InputError(f"{path} is not an ONNX graph: {error}") from error
+    problems = []
+    for tensor in _external(model):
+        try:
+            file = inside(path.parent, str(tensor.location))
+        except InputError as error:
+            problems.append(f"{tensor.name}: {error}")
+            continue
+        end = (tensor.offset or 0) + (tensor.length or 0)
+        if not file.is_file():
+            problems.append(f"{tensor.name}: {tensor.location} is missing")
+        elif file.stat().st_size < end:
+            problems.append(f"{tensor.name}: {tensor.location} ends before byte {end}")
+    if problems:
+        shown = problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
+        raise InputError(f"{path} has unusable external weights:\n{listed(shown)}")
+    return model
+
+
+def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                yield value.const_value
+        for node in graph:
+            for attribute in node.attributes.values():
+                tensors = ()
+                if attribute.type == ir.AttributeType.TENSOR:
+                    tensors = (attribute.value,)
+                elif attribute.type == ir.AttributeType.TENSORS:
+                    tensors = tuple(attribute.value)
+                yield from (t for t in tensors if isinstance(t, ir.ExternalTensor))
+
+
+class _Place(Protocol):
+    """Where files are made: a bundle being written, or a folder."""
+
+    def create(self, relative: str) -> NewFile: ...
+
+    def add(self, relative: str, file: NewFile) -> None: ...
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self, relative: str) -> NewFile:
+        return NewFile(self.root / relative)
+
+    def add(self, relative: str, file: NewFile) -> None: ...
+
+
+def write_graph(
+    model: ir.Model, writer: BundleWriter | _Place, relative: str
+) -> tuple[str, str | None]:
+    """Write a graph as the file `relative` of a bundle, and its weights beside it if they are many.
+
+    Returns the file and the file of the weights, or None if they are inside. The bytes depend on
+    the graph alone, and no more than one tensor is in memory at a time.
+    """
+    weights = [v for v in model.graph.initializers.values() if v.const_value is not None]
+    if sum(v.const_value.nbytes for v in weights if v.const_value) <= EXTERNAL_OVER:
+        _write(writer, relative, _serialize(model))
+        return relative, None
+    data = f"{relative}_data"
+    before = [(v, v.const_value) for v in weights]
+    try:
+        _move_out(weights, writer, data)
+        _write(writer, relative, _serialize(model))
+    finally:
+        for value, tensor in before:
+            value.const_value = tensor
+    return relative, data
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Write a graph to a path outside of any bundle, in the same form."""
+    write_graph(model, _Folder(path.parent), path.name)
+
+
+def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str) -> None:
+    with writer.create(data) as file:
+        for value in weights:
+            tensor = value.const_value
+            if tensor is None or tensor.nbytes < INLINE_UNDER:
+                continue
+            file.pad_to(_PAGE if tensor.nbytes >= 1 << 20 else _LINE)
+            offset = file.bytes
+            file.write(tensor.tobytes())
+            value.const_value = ir.ExternalTensor(
+                Path(data).name,
+                offset,
+                file.bytes - offset,
+                tensor.dtype,
+                shape=tensor.shape,  # type: ignore[arg-type]
+                name=value.name or "",
+            )
+    writer.add(data, file)
+
+
+def _serialize(model: ir.Model) -> bytes:
+    proto: onnx.ModelProto = ir.to_proto(model)
+    return proto.SerializeToString(deterministic=True)
+
+
+def _write(writer: BundleWriter | _Place, relative: str, data: bytes) -> None:
+    with writer.create(relative) as file:
+        file.write(data)
+    writer.add(relative, file)

@@ -1,0 +1,74 @@
+"""Multi-head self-attention of an encoder (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.linear import Linear
+
+MASKED = -1e4
+"""Added to the score of a masked token: e^-10000 is 0 in every float type, and fp16 can hold it.
+
+A quantizer that sees float32's lowest number instead loses its whole scale to it.
+"""
+
+
+def mask_bias(attention_mask: Tensor) -> Tensor:
+    """What attention adds to its scores: [batch, 1, 1, sequence], 0 for a token, MASKED for none.
+
+    `attention_mask` is [batch, sequence], 1 or 0.
+    """
+    batch, sequence = attention_mask.shape
+    kept = attention_mask.reshape(batch, 1, 1, sequence).to(torch.float32)
+    return (1.0 - kept) * MASKED
+
+
+class SelfAttention(nn.Module):
+    """Attention of [batch, sequence, width] to itself, over `heads` heads.
+
+    Query, key and value come from one multiplication, in this order along the outputs.
+    """
+
+    def __init__(
+        self, width: int, heads: int, *, qkv_bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.scale = self.head_width**-0.5
+        self.qkv = Linear(width, 3 * width, bias=qkv_bias)
+        self.out = Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`bias` is added to the scores and broadcasts to [batch, heads, sequence, sequence]."""
+        query, key, value = self.qkv(x).split(x.shape[-1], dim=-1)
+        if self.scale != 1.0:
+            query = query * self.scale
+        scores = torch.matmul(self._heads(query, (0, 2, 1, 3)), self._heads(key, (0, 2, 3, 1)))
+        if bias is not None:
+            scores = scores + bias
+        weights = self.dropout(torch.softmax(scores, dim=-1))
+        mixed = torch.matmul(weights, self._heads(value, (0, 2, 1, 3)))
+        mixed = mixed.permute(0, 2, 1, 3).reshape(x.shape)
+        out: Tensor = self.out(mixed)
+        return out
+
+    def _heads(self, x: Tensor, order: tuple[int, ...]) -> Tensor:
+        return x.reshape(x.shape[0], x.shape[1], self.heads, self.head_width).permute(order)
+
+    def fold_scale(self) -> None:
+        """Move 1/sqrt(head width) into the query's weights: one operation less for ever."""
+        width = self.heads * self.head_width
+        with torch.no_grad():
+            self.qkv.weight[:, :width] *= self.scale
+            if self.qkv.bias is not None:
+                self.qkv.bias[:width] *= self.scale
+        self.scale = 1.0
+
+
+def fold_scales(module: nn.Module) -> None:
+    """Fold the scale of every attention in `module`; its outputs stay the same up to rounding."""
+    for part in module.modules():
+        if isinstance(part, SelfAttention):
+            part.fold_scale()

@@ -1,0 +1,32 @@
+"""Where a model comes from: a Hugging Face folder or hub id, or a checkpoint of edgetfm's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgetfm.errors import MissingExtra
+
+try:
+    import safetensors  # noqa: F401
+    import torch  # noqa: F401
+except ImportError as error:
+    raise MissingExtra("export", "reading PyTorch models") from error
+
+from edgetfm.sources._source import Source as Source
+
+
+def open_source(
+    spec: str | os.PathLike[str], *, task: str | None = None, trust_remote_code: bool = False
+) -> Source:
+    """The model at a folder or hub id, checked but not yet loaded.
+
+    `task` overrides what its config says. `trust_remote_code` lets transformers run code that a
+    repository brings. Raises SourceError, with every problem found, for anything unusable.
+    """
+    from edgetfm.sources import checkpoint, huggingface
+
+    folder = Path(spec)
+    if checkpoint.is_checkpoint(folder):
+        return checkpoint.open_checkpoint(folder, task)
+    return huggingface.open_huggingface(spec, task, trust_remote_code=trust_remote_code)

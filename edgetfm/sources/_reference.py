@@ -1,0 +1,102 @@
+"""The oracle of a Hugging Face model: transformers, eager, float32."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgetfm.errors import SourceError
+from edgetfm.layers.pooling import normalize, pool
+from edgetfm.signature import Feeds
+from edgetfm.sources._source import Oracle
+
+_AUTO = {
+    "feature-extraction": "AutoModel",
+    "fill-mask": "AutoModelForMaskedLM",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "image-classification": "AutoModelForImageClassification",
+    "image-feature-extraction": "AutoModel",
+}
+# Two heads of one model type and task: the automatic class would take the first.
+_EXACT = ("DeiTForImageClassificationWithTeacher",)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """transformers without its progress bars, log lines and warnings."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def transformers_oracle(
+    folder: Path, task: str, config: Any, *, trust_remote_code: bool = False
+) -> Oracle:
+    """A function from a graph's inputs to its outputs, as transformers computes them."""
+    model = _load(folder, task, trust_remote_code)
+
+    def run(feeds: Feeds) -> Feeds:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
+            outputs = _outputs(model(**tensors), tensors, task, config)
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return run
+
+
+def _load(folder: Path, task: str, trust_remote_code: bool) -> Any:
+    import transformers
+
+    names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures")
+    kind = names[0] if names and names[0] in _EXACT else _AUTO[task]
+    if task == "image-feature-extraction":
+        kind = _AUTO[task]
+    options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
+    with quiet_transformers():
+        try:
+            model = getattr(transformers, kind).from_pretrained(
+                folder,
+                attn_implementation="eager",
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                **options,
+            )
+        except Exception as error:  # transformers raises whatever a file makes it raise
+            raise SourceError(f"transformers cannot load {folder}: {error}") from error
+    return model.requires_grad_(False).eval()
+
+
+def _outputs(
+    answer: Any, feeds: dict[str, torch.Tensor], task: str, config: Any
+) -> dict[str, torch.Tensor]:
+    if task == "question-answering":
+        return {"start_logits": answer.start_logits, "end_logits": answer.end_logits}
+    if not task.endswith("feature-extraction"):
+        return {"logits": answer.logits}
+    hidden = answer.last_hidden_state
+    if task == "image-feature-extraction":
+        return {"last_hidden_state": hidden, "image_embedding": hidden[:, 0]}
+    vector = pool(hidden, feeds["attention_mask"], config.pooling)
+    vector = normalize(vector) if config.normalize else vector
+    return {"last_hidden_state": hidden, "sentence_embedding": vector}

@@ -1,0 +1,56 @@
+"""A model that was found, understood and checked, and that can be built when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from edgetfm.models._family import Family
+from edgetfm.signature import Feeds, Signature
+
+Oracle = Callable[[Feeds], Feeds]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One model. Nothing heavy is kept: `module()` and `reference()` build anew on every call.
+
+    config: the family's. route: `native`. provenance: kind, name, and the sha256 of weights and
+    config. assets: files that go to a bundle's root. preprocessing: for the manifest. sample:
+    example inputs of a checkpoint of ours. notes: what the user should hear.
+    """
+
+    kind: Literal["huggingface", "checkpoint"]
+    name: str
+    family: Family
+    config: Any
+    task: str
+    provenance: dict[str, Any]
+    build_module: Callable[[], nn.Module]
+    build_reference: Callable[[], Oracle]
+    assets: dict[str, bytes] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    licence: str | None = None
+    sample: Path | None = None
+    notes: tuple[str, ...] = ()
+    route: str = "native"
+
+    @property
+    def signature(self) -> Signature:
+        """What the graph of this model takes and gives."""
+        return Signature(
+            self.family.inputs(self.config, self.task), self.family.outputs(self.config, self.task)
+        )
+
+    def module(self) -> nn.Module:
+        """The family's module with the weights, for inference, in float32."""
+        return self.build_module()
+
+    def reference(self) -> Oracle:
+        """The oracle: the same weights in eager PyTorch, arrays in and out, in float32."""
+        return self.build_reference()

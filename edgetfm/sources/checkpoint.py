@@ -1,0 +1,117 @@
+"""Checkpoints that edgetfm's own training writes: safetensors and a config."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgetfm import models
+from edgetfm.errors import SourceError
+from edgetfm.files import sha256
+from edgetfm.layers.attention import fold_scales
+from edgetfm.models._family import Family
+from edgetfm.signature import Feeds
+from edgetfm.sources import _assets, _weights
+from edgetfm.sources._source import Oracle, Source
+from edgetfm.tasks import task_named
+
+SCHEMA = 1
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether the folder's config.json is one of ours."""
+    path = folder / "config.json"
+    try:
+        return path.is_file() and "edgetfm" in _assets.read_json(path)
+    except SourceError:
+        return False
+
+
+def open_checkpoint(folder: Path, task: str | None = None) -> Source:
+    """The model in a checkpoint folder of ours."""
+    data = _assets.read_json(folder / "config.json", required=True)
+    family, trained_for = _head(data, folder)
+    task_name = task_named(task).name if task else trained_for
+    family.check_task(task_name)
+    config = _config(family, data.get("config"), folder)
+    paths = _weights.weight_files(folder)
+    weights = _weights.open_weights(paths)
+    _weights.check_finite(weights)
+    skeleton = _weights.empty(lambda: family.build(config, task_name))
+    # Another task of the same family leaves the trained head behind.
+    elsewhere = family.from_hf.elsewhere if family.from_hf and task_name != trained_for else r"^$"
+    unused = _weights.check_fit(skeleton, weights, elsewhere)
+    prepared = (
+        _assets.read_tokenizer(folder, longest=config.longest)
+        if task_named(task_name).modality == "text"
+        else _assets.read_image_processor(folder, config)
+    )
+    sample = folder / "sample.npz"
+    return Source(
+        kind="checkpoint",
+        name=folder.resolve().name,
+        family=family,
+        config=config,
+        task=task_name,
+        provenance={
+            "kind": "checkpoint",
+            "name": folder.resolve().name,
+            "sha256": {p.name: sha256(p) for p in [folder / "config.json", *paths]},
+        },
+        build_module=lambda: _module(family, config, task_name, paths, fold=True),
+        build_reference=lambda: _oracle(_module(family, config, task_name, paths, fold=False)),
+        assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
+        preprocessing=prepared.preprocessing,
+        labels=tuple(map(str, data.get("labels") or ())),
+        sample=sample if sample.is_file() else None,
+        notes=(
+            *((f"the head for {trained_for} was left out",) if unused else ()),
+            *prepared.notes,
+        ),
+    )
+
+
+def _head(data: dict[str, Any], folder: Path) -> tuple[Family, str]:
+    head = data["edgetfm"]
+    schema = head.get("schema") if isinstance(head, dict) else None
+    if not isinstance(schema, int) or schema < 1:
+        raise SourceError(f"{folder / 'config.json'} has no valid edgetfm schema")
+    if schema > SCHEMA:
+        raise SourceError(
+            f"{folder} has schema {schema}, this edgetfm reads up to {SCHEMA}: upgrade edgetfm"
+        )
+    return models.family_named(str(head.get("family"))), task_named(str(head.get("task"))).name
+
+
+def _config(family: Family, values: Any, folder: Path) -> Any:
+    known = {f.name for f in fields(family.config)}
+    unknown = sorted(set(values) - known) if isinstance(values, dict) else ["config"]
+    if unknown:
+        raise SourceError(f"{folder / 'config.json'}: unknown in {family.name}: {unknown}")
+    try:
+        return family.config(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        )
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{folder / 'config.json'} is malformed: {error}") from error
+
+
+def _module(family: Family, config: Any, task: str, paths: list[Path], *, fold: bool) -> nn.Module:
+    module = _weights.empty(lambda: family.build(config, task))
+    _weights.fill(module, _weights.open_weights(paths))
+    if fold:
+        fold_scales(module)
+    return module
+
+
+def _oracle(module: nn.Module) -> Oracle:
+    def run(feeds: Feeds) -> Feeds:
+        with torch.inference_mode():
+            outputs = module(**{name: torch.from_numpy(a) for name, a in feeds.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return run

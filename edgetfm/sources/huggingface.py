@@ -1,0 +1,154 @@
+"""Models in the Hugging Face layout: a folder, or an id on the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgetfm import models
+from edgetfm.errors import MissingExtra, SourceError
+from edgetfm.files import sha256
+from edgetfm.layers.attention import fold_scales
+from edgetfm.models._family import Family
+from edgetfm.sources import _assets, _hub, _reference, _weights
+from edgetfm.sources._source import Source
+from edgetfm.tasks import task_named
+
+_HEADS = {
+    "ForMaskedLM": "fill-mask",
+    "ForPreTraining": "fill-mask",
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForImageClassification": "image-classification",
+    "ForImageClassificationWithTeacher": "image-classification",
+}
+
+
+def open_huggingface(
+    spec: Any, task: str | None = None, *, trust_remote_code: bool = False
+) -> Source:
+    """The model in a folder, or on the hub if no such folder exists."""
+    folder, name = _hub.locate(spec)
+    raw = _assets.read_json(folder / "config.json", required=True)
+    family = _family(raw, folder)
+    hf = _complete(raw, folder)
+    task_name = _task(raw, folder, family, task)
+    assert family.from_hf is not None
+    family.check_task(task_name)
+    paths = _weights.weight_files(folder)
+    config = family.from_hf.config(hf, task_name)
+    pooling = _assets.read_pooling(folder)
+    known = {f.name for f in fields(config)}
+    if task_name == "feature-extraction" and {"pooling", "normalize"} <= known:
+        config = replace(config, pooling=pooling.how, normalize=pooling.normalize)
+    left_out = _check(family, config, task_name, paths)
+    modality = task_named(task_name).modality
+    prepared = (
+        _assets.read_tokenizer(folder, longest=config.longest, trust_remote_code=trust_remote_code)
+        if modality == "text"
+        else _assets.read_image_processor(folder, config)
+    )
+    return Source(
+        kind="huggingface",
+        name=name,
+        family=family,
+        config=config,
+        task=task_name,
+        provenance={
+            "kind": "huggingface",
+            "name": name,
+            "model_type": raw["model_type"],
+            "sha256": {p.name: sha256(p) for p in [folder / "config.json", *paths]},
+        },
+        build_module=lambda: _module(family, config, task_name, paths),
+        build_reference=lambda: _reference.transformers_oracle(
+            folder, task_name, config, trust_remote_code=trust_remote_code
+        ),
+        assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
+        preprocessing=prepared.preprocessing,
+        labels=_labels(hf) if task_name.endswith("-classification") else (),
+        licence=_assets.read_licence(folder),
+        notes=(*left_out, *prepared.notes),
+    )
+
+
+def _family(raw: Mapping[str, Any], folder: Path) -> Family:
+    model_type = raw.get("model_type")
+    family = models.family_for(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        known = sorted(t for row in models.TABLE.values() for t in row.model_types)
+        raise SourceError(
+            f"{folder} has the model type {model_type!r}, which edgetfm does not know; "
+            f"it knows {', '.join(known)}"
+        )
+    return family
+
+
+def _complete(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The config with what the model type takes for granted filled in by transformers."""
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise MissingExtra("export", "reading Hugging Face models") from error
+    try:
+        with _reference.quiet_transformers():
+            full = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+    except Exception as error:  # whatever a malformed config makes transformers raise
+        raise SourceError(f"{folder / 'config.json'} is not a usable config: {error}") from error
+    return {**raw, **full}
+
+
+def _task(raw: Mapping[str, Any], folder: Path, family: Family, wanted: str | None) -> str:
+    if wanted is not None:
+        return task_named(wanted).name
+    features = next(t for t in family.tasks if t.endswith("feature-extraction"))
+    if (folder / "modules.json").is_file():
+        return features
+    architectures = raw.get("architectures") or [""]
+    name = str(architectures[0]) if isinstance(architectures, list) else ""
+    match = re.search(r"For[A-Z]\w*$", name)
+    if match is None:
+        return features
+    task = _HEADS.get(match.group())
+    if task is None:
+        raise SourceError(
+            f"{folder} is a {name}, a head that edgetfm does not know; "
+            f"choose one with --task: {', '.join(family.tasks)}"
+        )
+    return task
+
+
+def _rewritten(family: Family, paths: list[Path]) -> _weights.Weights:
+    assert family.from_hf is not None
+    return family.from_hf.rewrite(_weights.open_weights(paths))
+
+
+def _check(family: Family, config: Any, task: str, paths: list[Path]) -> list[str]:
+    assert family.from_hf is not None
+    weights = _weights.open_weights(paths)
+    _weights.check_finite(weights)
+    skeleton = _weights.empty(lambda: family.build(config, task))
+    rewritten = family.from_hf.rewrite({n: w.to("meta") for n, w in weights.items()})
+    unused = _weights.check_fit(skeleton, rewritten, family.from_hf.elsewhere)
+    heads = sorted({name.split(".")[0] for name in unused})
+    return (
+        [f"the weights of another task's head were left out: {', '.join(heads)}"] if heads else []
+    )
+
+
+def _module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Module:
+    module = _weights.empty(lambda: family.build(config, task))
+    _weights.fill(module, _rewritten(family, paths))
+    fold_scales(module)
+    return module
+
+
+def _labels(hf: Mapping[str, Any]) -> tuple[str, ...]:
+    names = hf.get("id2label") or {}
+    return tuple(str(names.get(i, names.get(str(i), f"LABEL_{i}"))) for i in range(len(names)))

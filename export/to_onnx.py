@@ -1,0 +1,124 @@
+"""One module to one graph: traced by torch.export, then made plain by the passes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from edgetfm.errors import ParityError, listed
+from edgetfm.export.passes import PASSES
+from edgetfm.progress import Progress, quiet
+from edgetfm.signature import TensorSpec
+
+TRACED_OPSET = 18
+"""The lowest opset that torch's exporter writes; the last pass lowers what it can."""
+
+_SIZES = (2, 7, 3, 5, 11)
+"""Sizes of free axes while tracing: none is 1 and no two are equal, so none is mistaken."""
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    progress: Progress = quiet,
+) -> ir.Model:
+    """The graph of `module`, whose forward takes `inputs` by name and returns a dict of `outputs`.
+
+    Axes that are names in the specs are free in the graph and called so. The weights stay in
+    the module: the graph's initializers refer to them until they are written.
+    """
+    steps = 1 + len(PASSES)
+    progress("tracing", 0, steps)
+    model = _trace(module, inputs, outputs)
+    for done, change in enumerate(PASSES, start=1):
+        progress("simplifying", done, steps)
+        model, _ = change(model)
+    _declare(model, inputs, outputs)
+    progress("simplifying", steps, steps)
+    return model
+
+
+def _trace(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> ir.Model:
+    axes = dict.fromkeys(a for spec in inputs for a in spec.shape if isinstance(a, str))
+    sizes = dict(zip(axes, _SIZES, strict=False))
+    example = {
+        spec.name: torch.zeros(
+            [sizes[a] if isinstance(a, str) else a for a in spec.shape],
+            dtype=getattr(torch, spec.dtype),
+        )
+        for spec in inputs
+    }
+    free = {
+        spec.name: {i: a for i, a in enumerate(spec.shape) if isinstance(a, str)} for spec in inputs
+    }
+    with _quiet_torch(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            kwargs=example,
+            dynamo=True,
+            optimize=False,
+            verify=False,
+            verbose=False,
+            opset_version=TRACED_OPSET,
+            dynamic_shapes=free,
+            input_names=list(example),
+            output_names=[spec.name for spec in outputs],
+        )
+    assert program is not None
+    model: ir.Model = program.model
+    return model
+
+
+@contextlib.contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """The exporter tells of absent torchvision, of its own deprecations and of merged axis names."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _declare(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Write the specs into the graph; a ParityError if the graph is not what they say."""
+    problems = []
+    for kind, values, specs in (
+        ("inputs", model.graph.inputs, inputs),
+        ("outputs", model.graph.outputs, outputs),
+    ):
+        names = [v.name for v in values]
+        if names != [s.name for s in specs]:
+            problems.append(f"{kind} are {names}, expected {[s.name for s in specs]}")
+            continue
+        for value, spec in zip(values, specs, strict=True):
+            problems += _mismatch(value, spec)
+            value.shape = ir.Shape(list(spec.shape))
+    if problems:
+        raise ParityError(f"the exported graph is not the one wanted:\n{listed(problems)}")
+
+
+def _mismatch(value: ir.Value, spec: TensorSpec) -> list[str]:
+    dtype = value.dtype.numpy().name if value.dtype is not None else "unknown"
+    if dtype != spec.dtype:
+        return [f"{spec.name} is {dtype}, expected {spec}"]
+    found = list(value.shape) if value.shape is not None else []
+    fits = len(found) == len(spec.shape) and all(
+        isinstance(size, int) == isinstance(wanted, int) and (size == wanted or size == str(wanted))
+        if isinstance(size, int)
+        else isinstance(wanted, str)
+        for size, wanted in zip(found, spec.shape, strict=True)
+    )
+    return [] if fits else [f"{spec.name} has shape {value.shape}, expected {spec}"]
