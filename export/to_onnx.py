@@ -81,7 +81,7 @@ def _trace(
 
 @contextlib.contextmanager
 def _quiet_torch() -> Iterator[None]:
-    """The exporter tells of absent torchvision, of its own deprecations and of merged axis names."""
+    """torch without its notes on absent torchvision, its own deprecations and merged axis names."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def positions_past_padding(input_ids: Tensor, pad_token_id: int) -> Tensor:
@@ -50,5 +51,5 @@ class RelativeBias(nn.Module):
         """The bias [1, heads, length, length]."""
         place = torch.arange(length, device=self.weight.device)
         distance = place[None, :] - place[:, None] + (self.limit - 1)
-        by_distance = self.weight[self.buckets].t()  # [heads, 2 * limit - 1], a constant
-        return by_distance[:, distance][None]
+        by_distance = functional.embedding(self.buckets, self.weight)  # constants: made on loading
+        return functional.embedding(distance, by_distance).permute(2, 0, 1)[None]

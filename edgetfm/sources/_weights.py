@@ -117,7 +117,7 @@ def empty(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def fill(module: nn.Module, weights: Weights) -> nn.Module:
-    """Give an empty module its weights, in float32, without copying those that are; consumes them."""
+    """Give an empty module its weights in float32, those that are uncopied; empties `weights`."""
     wanted = module.state_dict().keys()
     taken = {}
     for name in list(weights):

@@ -1,0 +1,213 @@
+"""Pre-norm image encoders: ViT and DeiT.
+
+Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929, and with a distillation token
+Touvron et al. 2020, https://arxiv.org/abs/2012.12877.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.attention import SelfAttention
+from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.layers.linear import Linear
+from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
+from edgetfm.models._hf import Reader
+from edgetfm.signature import TensorSpec
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """The sizes of an image encoder; image_size and patch_size are (height, width) in pixels.
+
+    distillation: a second token beside the class token. teacher: the second token has a
+    classifier too, and the logits are the mean of both.
+    """
+
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    channels: int = 3
+    labels: int = 2
+    activation: str = "gelu"
+    eps: float = 1e-12
+    qkv_bias: bool = True
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    distillation: bool = False
+    teacher: bool = False
+
+    @property
+    def patches(self) -> int:
+        """How many patches an image has."""
+        (height, width), (down, across) = self.image_size, self.patch_size
+        return (height // down) * (width // across)
+
+    @property
+    def tokens(self) -> int:
+        """The length of a sequence: the class token, the distillation token if any, the patches."""
+        return self.patches + (2 if self.distillation else 1)
+
+
+class Embeddings(nn.Module):
+    """Pixels [batch, channels, height, width] to tokens [batch, tokens, width]."""
+
+    def __init__(self, c: ViTConfig) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(c.channels, c.width, c.patch_size, c.patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, c.width))
+        if c.distillation:
+            self.distillation_token = nn.Parameter(torch.zeros(1, 1, c.width))
+        self.positions = nn.Parameter(torch.empty(1, c.tokens, c.width).normal_(std=0.02))
+        self.distillation = c.distillation
+        self.dropout = nn.Dropout(c.dropout)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        patches = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        first = self.class_token
+        if self.distillation:
+            first = torch.cat([first, self.distillation_token], dim=1)
+        x = torch.cat([first.expand(patches.shape[0], -1, -1), patches], dim=1)
+        out: Tensor = self.dropout(x + self.positions)
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each on the normalized input and added to it."""
+
+    def __init__(self, c: ViTConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.attention = SelfAttention(
+            c.width, c.heads, qkv_bias=c.qkv_bias, dropout=c.attention_dropout
+        )
+        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.feed_forward = FeedForward(c.width, c.inner, c.activation)
+        self.dropout = nn.Dropout(c.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class ViT(nn.Module):
+    """The encoder with the head of one task."""
+
+    def __init__(self, c: ViTConfig, task: str) -> None:
+        super().__init__()
+        self.config, self.task = c, task
+        self.embeddings = Embeddings(c)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.norm = nn.LayerNorm(c.width, eps=c.eps)
+        if task == "image-classification":
+            self.classifier = Linear(c.width, c.labels)
+            if c.teacher:
+                self.distillation_classifier = Linear(c.width, c.labels)
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        x = self.embeddings(pixel_values)
+        for layer in self.layers:
+            x = layer(x)
+        if self.task == "image-feature-extraction":
+            x = self.norm(x)
+            return {"last_hidden_state": x, "image_embedding": x[:, 0]}
+        if self.config.teacher:
+            x = self.norm(x[:, :2])
+            logits = self.classifier(x[:, 0]) + self.distillation_classifier(x[:, 1])
+            return {"logits": logits / 2}
+        # Only the class token is looked at: the others need no norm.
+        return {"logits": self.classifier(self.norm(x[:, 0]))}
+
+
+def _inputs(c: ViTConfig, task: str) -> tuple[TensorSpec, ...]:
+    return (TensorSpec("pixel_values", "float32", ("batch", c.channels, *c.image_size)),)
+
+
+def _outputs(c: ViTConfig, task: str) -> tuple[TensorSpec, ...]:
+    if task == "image-classification":
+        return (TensorSpec("logits", "float32", ("batch", c.labels)),)
+    return (
+        TensorSpec("last_hidden_state", "float32", ("batch", c.tokens, c.width)),
+        TensorSpec("image_embedding", "float32", ("batch", c.width)),
+    )
+
+
+def _config_from_hf(hf: Mapping[str, Any], task: str) -> ViTConfig:
+    """The config of either type; a SourceError for what the encoder cannot honour."""
+    read = Reader(hf, "vit")
+    architectures = hf.get("architectures") or []
+    config = ViTConfig(
+        image_size=read.pair("image_size"),
+        patch_size=read.pair("patch_size"),
+        width=read.size("hidden_size"),
+        layers=read.size("num_hidden_layers"),
+        heads=read.size("num_attention_heads"),
+        inner=read.size("intermediate_size"),
+        channels=read.size("num_channels"),
+        labels=len(hf.get("id2label") or {}) or 2,
+        activation=read.one_of("hidden_act", ACTIVATIONS, "gelu"),
+        eps=read.number("layer_norm_eps", 1e-12),
+        qkv_bias=bool(hf.get("qkv_bias", True)),
+        dropout=read.number("hidden_dropout_prob", 0.0),
+        attention_dropout=read.number("attention_probs_dropout_prob", 0.0),
+        distillation=read.model_type == "deit",
+        teacher="DeiTForImageClassificationWithTeacher" in architectures,
+    )
+    read.divides("heads", config.heads, "width", config.width)
+    for side, patch in zip(config.image_size, config.patch_size, strict=True):
+        read.divides("the patch", patch, "the image", side)
+    read.refuse("head_dim", allowed=(None, config.width // config.heads))
+    if config.channels not in (1, 3):
+        read.problems.append(f"num_channels is {config.channels}, expected 1 or 3")
+    read.finish()
+    return config
+
+
+_LAYER = r"^(?:encoder\.layer|layers)\.(\d+)\."
+
+FAMILY = Family(
+    name="vit",
+    tasks=("image-classification", "image-feature-extraction"),
+    config=ViTConfig,
+    build=ViT,
+    inputs=_inputs,
+    outputs=_outputs,
+    from_hf=FromHF(
+        model_types=("vit", "deit"),
+        config=_config_from_hf,
+        weights=(
+            Rename(r"^(vit|deit)\.", ""),
+            # The pooler and the token for masked images belong to no task here.
+            Drop(r"^pooler\.|^embeddings\.mask_token$"),
+            Rename(r"^embeddings\.cls_token$", "embeddings.class_token"),
+            Rename(r"^embeddings\.patch_embeddings\.projection\.", "embeddings.patches."),
+            Rename(r"^embeddings\.position_embeddings$", "embeddings.positions"),
+            Rename(_LAYER + r"attention\.attention\.query\.", r"layers.\1.attention.q."),
+            Rename(_LAYER + r"attention\.attention\.key\.", r"layers.\1.attention.k."),
+            Rename(_LAYER + r"attention\.attention\.value\.", r"layers.\1.attention.v."),
+            Rename(_LAYER + r"attention\.output\.dense\.", r"layers.\1.attention.out."),
+            Rename(_LAYER + r"intermediate\.dense\.", r"layers.\1.feed_forward.up."),
+            Rename(_LAYER + r"output\.dense\.", r"layers.\1.feed_forward.down."),
+            # The names transformers 5 has in memory; its files keep the older ones.
+            Rename(_LAYER + r"attention\.([qkv])_proj\.", r"layers.\1.attention.\2."),
+            Rename(_LAYER + r"attention\.o_proj\.", r"layers.\1.attention.out."),
+            Rename(_LAYER + r"mlp\.fc1\.", r"layers.\1.feed_forward.up."),
+            Rename(_LAYER + r"mlp\.fc2\.", r"layers.\1.feed_forward.down."),
+            Rename(_LAYER + r"layernorm_before\.", r"layers.\1.attention_norm."),
+            Rename(_LAYER + r"layernorm_after\.", r"layers.\1.feed_forward_norm."),
+            Rename(r"^layernorm\.", "norm."),
+            Rename(r"^cls_classifier\.", "classifier."),
+            Pack(("q", "k", "v"), "qkv"),
+            Transpose(r"(qkv|out|up|down|classifier)\.weight$"),
+        ),
+        elsewhere=r"^(classifier|distillation_classifier)\.",
+    ),
+)
