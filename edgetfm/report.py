@@ -42,7 +42,7 @@ def _render(
         rungs=ledger_rows(ledger),
         tried=tried_table(tried),
         chosen=manifest.default,
-        facts={str(t["precision"]): t["facts"] for t in tried if t.get("facts")},
+        facts={str(t["precision"]): split_facts(t["facts"]) for t in tried if t.get("facts")},
         notes=list(notes),
         rows=fact_rows,
     )
@@ -174,6 +174,33 @@ def _tried_row(tried: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+Table = tuple[str, list[str], list[list[str]]]
+"""A title, headers and cells."""
+
+
+def split_facts(facts: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Table]]:
+    """The single facts as lines, and the lists of nodes among them as tables."""
+    lists = {k: v for k, v in facts.items() if v and _is_list_of_rows(v)}
+    single = {k: v for k, v in facts.items() if k not in lists}
+    return fact_rows(single), [_node_table(k.replace("_", " "), v) for k, v in lists.items()]
+
+
+def _is_list_of_rows(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(v, Mapping) for v in value)
+
+
+def _node_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row a node; nodes that differ in nothing but their name share one."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    name, rest = keys[0], keys[1:]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        same = tuple(cell(key, row[key]) if key in row else "" for key in rest)
+        groups.setdefault(same, []).append(str(row.get(name, "")))
+    headers = [key.replace("_", " ") for key in (name, *rest)]
+    return f"{title} ({len(rows)})", headers, [[", ".join(n), *same] for same, n in groups.items()]
+
+
 def fact_rows(facts: Any) -> list[tuple[str, str]]:
     """Nested facts as lines: what it is about, and what is so."""
     if not isinstance(facts, Mapping):
@@ -194,6 +221,8 @@ def cell(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{str(k).replace('_', ' ')}: {cell(str(k), v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):
+        if key == "shape":
+            return " × ".join(map(str, value))
         return ", ".join(cell(key, v) for v in value)
     return str(value)
 

@@ -64,7 +64,14 @@ TRIED: list[dict[str, Any]] = [
         "spread": 0.03,
         "measures": {"sentence_embedding": measures(0.98).to_json()},
         "missed": [NASTY],
-        "facts": {"left_float": {NASTY: "both inputs are activations"}},
+        "facts": {
+            "matrix_products_in_int8": 36,
+            "nodes": [{"node": "layers.0.qkv", "shape": [384, 1152]}],
+            "left_in_float": [
+                {"node": NASTY, "reason": "both inputs are activations"},
+                {"node": "layers.1.scores", "reason": "both inputs are activations"},
+            ],
+        },
         "inside": False,
     },
 ]
@@ -109,7 +116,9 @@ def test_a_page_tells_the_whole_story() -> None:
         "22.9 MB",
         "90.4 MB",
         "0.41x",
-        "both inputs are activations",
+        "matrix products in int8 36",
+        "384 × 1152",
+        "layers.1.scores both inputs are activations",
         "SkipLayerNormFusion",
         "2.13.0",
         "one of a kind",

@@ -7,11 +7,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
 import edgetfm
-from edgetfm.cli._output import Output
+from edgetfm.cli._output import BROKEN_PIPE, Output
 
 VERBS = {
     "export": "Turn a PyTorch model into a proven bundle, quantized if asked.",
@@ -44,6 +45,15 @@ class Verbs(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader of stdout that left (`| head`) is nobody's fault."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The interpreter would flush stdout once more on its way out, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            ctx.exit(BROKEN_PIPE)
 
 
 @click.group(

@@ -81,10 +81,6 @@ class Output:
     def failure(self, error: BaseException) -> int:
         """Say what went wrong; the exit code."""
         kind, message, code = self._described(error)
-        if code == BROKEN_PIPE:
-            # The interpreter would flush stdout once more on its way out and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return code
         if self.debug and not isinstance(error, click.ClickException):
             click.echo("".join(traceback.format_exception(error)), err=True)
         if self.as_json and not self._said:
@@ -100,8 +96,6 @@ class Output:
         """Type, message and exit code."""
         if isinstance(error, click.exceptions.Abort) and error.__cause__ is not None:
             error = error.__cause__
-        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-            error = error.__context__  # click turns it into exit code 1
         name = type(error).__name__
         if isinstance(error, KeyboardInterrupt):
             return name, "interrupted", INTERRUPTED
@@ -112,8 +106,6 @@ class Output:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in EXTRAS:
             missing = MissingExtra(EXTRAS[str(error.name).split(".")[0]], "this command")
             return "MissingExtra", str(missing), missing.exit_code
-        if isinstance(error, BrokenPipeError):
-            return name, "nobody reads the output", BROKEN_PIPE
         if isinstance(error, OSError) and error.strerror:
             where = f"{error.filename}: " if error.filename else ""
             return name, f"{where}{error.strerror}", InputError.exit_code
