@@ -84,10 +84,7 @@ def export_model(
     progress("reading the model", 0, 0)
     opened = open_source(source, task=task, trust_remote_code=trust_remote_code)
     kind = TASKS[opened.task]
-    signature = Signature(
-        opened.family.inputs(opened.config, opened.task),
-        opened.family.outputs(opened.config, opened.task),
-    )
+    signature = opened.signature
     with BundleWriter(output, force=force) as writer:
         for name, data in opened.assets.items():
             writer.write(name, data)
@@ -127,6 +124,7 @@ def _write_float_graph(opened: Source, draft: Draft) -> None:
     """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time."""
     from edgetfm.export import to_onnx
     from edgetfm.graphs import write_graph
+    from edgetfm.sources import eager
 
     evidence, subject = draft.evidence, draft.subject
     reference = opened.reference()
@@ -134,7 +132,7 @@ def _write_float_graph(opened: Source, draft: Draft) -> None:
     draft.judged = _answers(reference, evidence.judged, "PyTorch, texts", draft.progress)
     del reference
     module = opened.module()
-    ours = [opened.run(module, feeds) for feeds in evidence.cases]
+    ours = [eager(module)(feeds) for feeds in evidence.cases]
     comparison = subject.compare(ours, draft.truth, evidence.cases)
     draft.ledger.rungs.append(
         rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)

@@ -14,6 +14,7 @@ except ImportError as error:
     raise MissingExtra("export", "reading PyTorch models") from error
 
 from edgetfm.sources._source import Source as Source
+from edgetfm.sources._source import eager as eager
 
 
 def open_source(
@@ -24,9 +25,10 @@ def open_source(
     `task` overrides what its config says. `trust_remote_code` lets transformers run code that a
     repository brings. Raises SourceError, with every problem found, for anything unusable.
     """
-    from edgetfm.sources import checkpoint, huggingface
+    from edgetfm.sources.checkpoint import is_checkpoint, open_checkpoint
+    from edgetfm.sources.huggingface import open_huggingface
 
     folder = Path(spec)
-    if checkpoint.is_checkpoint(folder):
-        return checkpoint.open_checkpoint(folder, task)
-    return huggingface.open_huggingface(spec, task, trust_remote_code=trust_remote_code)
+    if is_checkpoint(folder):
+        return open_checkpoint(folder, task)
+    return open_huggingface(spec, task, trust_remote_code=trust_remote_code)

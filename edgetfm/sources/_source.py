@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from edgetfm.models._family import Family
@@ -54,3 +55,14 @@ class Source:
     def reference(self) -> Oracle:
         """The oracle: the same weights in eager PyTorch, arrays in and out, in float32."""
         return self.build_reference()
+
+
+def eager(module: nn.Module) -> Oracle:
+    """A module as a function from arrays to arrays."""
+
+    def run(feeds: Feeds) -> Feeds:
+        with torch.inference_mode():
+            outputs = module(**{name: torch.from_numpy(a) for name, a in feeds.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return run

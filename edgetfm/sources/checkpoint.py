@@ -16,7 +16,7 @@ from edgetfm.layers.attention import fold_scales
 from edgetfm.models._family import Family
 from edgetfm.signature import Feeds
 from edgetfm.sources import _assets, _weights
-from edgetfm.sources._source import Oracle, Source
+from edgetfm.sources._source import Source, eager
 from edgetfm.tasks import task_named
 
 SCHEMA = 1
@@ -63,7 +63,7 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
             "sha256": {p.name: sha256(p) for p in [folder / "config.json", *paths]},
         },
         build_module=lambda: _module(family, config, task_name, paths, fold=True),
-        build_reference=lambda: _oracle(_module(family, config, task_name, paths, fold=False)),
+        build_reference=lambda: eager(_module(family, config, task_name, paths, fold=False)),
         assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
         preprocessing=prepared.preprocessing,
         labels=tuple(map(str, data.get("labels") or ())),
@@ -106,12 +106,3 @@ def _module(family: Family, config: Any, task: str, paths: list[Path], *, fold: 
     if fold:
         fold_scales(module)
     return module
-
-
-def _oracle(module: nn.Module) -> Oracle:
-    def run(feeds: Feeds) -> Feeds:
-        with torch.inference_mode():
-            outputs = module(**{name: torch.from_numpy(a) for name, a in feeds.items()})
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-    return run
