@@ -61,7 +61,7 @@ def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
                 yield value.const_value
         for node in graph:
             for attribute in node.attributes.values():
-                tensors = ()
+                tensors: tuple[ir.TensorProtocol, ...] = ()
                 if attribute.type == ir.AttributeType.TENSOR:
                     tensors = (attribute.value,)
                 elif attribute.type == ir.AttributeType.TENSORS:
@@ -137,7 +137,7 @@ def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str)
 
 def _serialize(model: ir.Model) -> bytes:
     proto: onnx.ModelProto = ir.to_proto(model)
-    return proto.SerializeToString(deterministic=True)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _write(writer: BundleWriter | _Place, relative: str, data: bytes) -> None:

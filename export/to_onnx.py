@@ -116,9 +116,7 @@ def _mismatch(value: ir.Value, spec: TensorSpec) -> list[str]:
         return [f"{spec.name} is {dtype}, expected {spec}"]
     found = list(value.shape) if value.shape is not None else []
     fits = len(found) == len(spec.shape) and all(
-        isinstance(size, int) == isinstance(wanted, int) and (size == wanted or size == str(wanted))
-        if isinstance(size, int)
-        else isinstance(wanted, str)
+        size == wanted if isinstance(wanted, int) else not isinstance(size, int)
         for size, wanted in zip(found, spec.shape, strict=True)
     )
     return [] if fits else [f"{spec.name} has shape {value.shape}, expected {spec}"]

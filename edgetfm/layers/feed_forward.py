@@ -52,5 +52,6 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., width] in and out."""
         out: Tensor = self.down(self.activation(self.up(x)))
         return out

@@ -21,6 +21,7 @@ class Linear(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
         y = torch.matmul(x, self.weight)
         return y if self.bias is None else y + self.bias
 

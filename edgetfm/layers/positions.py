@@ -19,7 +19,7 @@ def positions_past_padding(input_ids: Tensor, pad_token_id: int) -> Tensor:
 
 
 def distance_buckets(limit: int, buckets: int = 32, furthest: int = 128) -> Tensor:
-    """T5's bucket of every signed distance key - query from 1 - limit to limit - 1: [2 * limit - 1].
+    """T5's bucket of every distance, key - query, from 1 - limit to limit - 1: [2 * limit - 1].
 
     Half of the buckets are for each direction; small distances have one each, larger ones share
     them logarithmically up to `furthest` (Raffel et al. 2020, https://arxiv.org/abs/1910.10683).

@@ -52,7 +52,7 @@ class Reader:
     def pair(self, key: str) -> tuple[int, int]:
         """A height and a width, or one number for both."""
         value = self.config.get(key)
-        sides = list(value) if isinstance(value, list | tuple) else [value, value]
+        sides: list[Any] = list(value) if isinstance(value, list | tuple) else [value, value]
         if len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
             self.problems.append(f"{key} is {value!r}, expected a size or a height and a width")
             return 1, 1

@@ -76,8 +76,9 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """Both inputs are [batch, sequence] int64."""
         c = self.config
-        table = self.positions
+        table: Tensor = self.positions
         if c.token_types and not c.token_type_input:
             table = table + self.types[:1]  # constants both: a runtime adds them once, on loading
         x = self.words(input_ids)
@@ -104,6 +105,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """`x` is [batch, sequence, width], `bias` is added to the scores of attention."""
         x = self.attention_norm(self.dropout(self.attention(x, bias)) + x)
         out: Tensor = self.feed_forward_norm(self.dropout(self.feed_forward(x)) + x)
         return out
@@ -123,6 +125,7 @@ class TokenDecoder(nn.Module):
         self.tied = c.tied
 
     def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """`words` is the table of the embeddings, [vocabulary, width]."""
         x = self.norm(self.activation(self.dense(hidden)))
         weight = words.t() if self.tied else self.decoder.weight
         return torch.matmul(x, weight) + self.bias
@@ -139,6 +142,7 @@ class TextClassifier(nn.Module):
         self.out = Linear(c.width, c.labels)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, sequence, width] in."""
         x = self.activation(self.dense(hidden[:, 0]))
         out: Tensor = self.out(self.dropout(x))
         return out
@@ -153,6 +157,7 @@ class TokenClassifier(nn.Module):
         self.out = Linear(c.width, outputs)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, sequence, width] in."""
         out: Tensor = self.out(self.dropout(hidden))
         return out
 
@@ -170,7 +175,7 @@ class Bert(nn.Module):
         if task == "fill-mask":
             self.decoder = TokenDecoder(c)
         elif task == "text-classification":
-            self.classifier = TextClassifier(c)
+            self.classifier: nn.Module = TextClassifier(c)
         elif task == "token-classification":
             self.classifier = TokenClassifier(c, c.labels)
         elif task == "question-answering":
@@ -179,6 +184,7 @@ class Bert(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
+        """Inputs are [batch, sequence] int64; the outputs are those of the task, by name."""
         x = self.embeddings(input_ids, token_type_ids)
         bias = mask_bias(attention_mask)
         if self.config.distance_buckets:

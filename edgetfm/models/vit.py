@@ -71,8 +71,9 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
+        """Pixels as floats, preprocessed."""
         patches = self.patches(pixel_values).flatten(2).transpose(1, 2)
-        first = self.class_token
+        first: Tensor = self.class_token
         if self.distillation:
             first = torch.cat([first, self.distillation_token], dim=1)
         x = torch.cat([first.expand(patches.shape[0], -1, -1), patches], dim=1)
@@ -94,8 +95,10 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, tokens, width] in and out."""
         x = x + self.dropout(self.attention(self.attention_norm(x)))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return out
 
 
 class ViT(nn.Module):
@@ -113,6 +116,7 @@ class ViT(nn.Module):
                 self.distillation_classifier = Linear(c.width, c.labels)
 
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """[batch, channels, height, width] in; the outputs are those of the task, by name."""
         x = self.embeddings(pixel_values)
         for layer in self.layers:
             x = layer(x)
