@@ -19,7 +19,7 @@ from edgetfm.progress import Progress, quiet
 from edgetfm.proof import DEVICE_BOUNDS, Subject, Vectors, read_vectors, session_run
 from edgetfm.runtime.machine import machine, runtime_version
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.signature import Feeds, Signature
+from edgetfm.signature import Feeds
 from edgetfm.tasks import TASKS
 from edgetfm.variants import CHOICES, FP32, Draft, choose, finish, prove_float
 
@@ -375,7 +375,7 @@ def _versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found | {"onnxruntime": runtime_version()}
+    return found | {"onnxruntime": runtime_version() or "absent"}
 
 
 def _result(bundle: Bundle, draft: Draft, started: float) -> ExportResult:

@@ -6,7 +6,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from edgetfm import models
@@ -14,7 +13,6 @@ from edgetfm.errors import SourceError
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._family import Family
-from edgetfm.signature import Feeds
 from edgetfm.sources import _assets, _weights
 from edgetfm.sources._source import Source, eager
 from edgetfm.tasks import task_named
