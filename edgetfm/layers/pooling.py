@@ -18,7 +18,8 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
     mask = attention_mask[:, :, None].to(hidden.dtype)
     if how == "max":
         return torch.amax(hidden + (mask - 1.0) * 1e9, dim=1)
-    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+    total = torch.matmul(mask.transpose(1, 2), hidden)[:, 0]
+    return total / mask.sum(dim=1).clamp(min=1e-9)
 
 
 def normalize(vectors: Tensor) -> Tensor:

@@ -48,6 +48,21 @@ class Transpose:
 
 
 @dataclass(frozen=True)
+class SwapAxes:
+    """Swap two axes of every weight that matches."""
+
+    pattern: str
+    one: int
+    other: int
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {
+            name: w.transpose(self.one, self.other) if re.search(self.pattern, name) else w
+            for name, w in weights.items()
+        }
+
+
+@dataclass(frozen=True)
 class Pack:
     """Concatenate along the first axis the weights `{prefix}{part}.*` to `{prefix}{to}.*`.
 
@@ -73,7 +88,7 @@ class Pack:
         return {n: w for n, w in weights.items() if n not in taken} | packed
 
 
-WeightRule = Rename | Drop | Transpose | Pack
+WeightRule = Rename | Drop | Transpose | SwapAxes | Pack
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class BertConfig:
 
 
 class Embeddings(nn.Module):
-    """Token, position and token type, added and normalized: [batch, sequence, width]."""
+    """Token, position and token type, added and normalized: [sequence, batch, width]."""
 
     def __init__(self, c: BertConfig) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class Embeddings(nn.Module):
         table: Tensor = self.positions
         if c.token_types and not c.token_type_input:
             table = table + self.types[:1]  # constants both: a runtime adds them once, on loading
-        x = self.words(input_ids)
+        x = self.words(input_ids.t())
         if token_type_ids is not None:
-            x = x + nn.functional.embedding(token_type_ids, self.types)
+            x = x + nn.functional.embedding(token_type_ids.t(), self.types)
         if c.past_padding:
             places = positions_past_padding(input_ids, c.pad_token_id)
-            x = x + nn.functional.embedding(places, table)
+            x = x + nn.functional.embedding(places.t(), table)
         else:
-            x = x + table[: input_ids.shape[1]]
+            x = x + table[:, None][: input_ids.shape[1]]
         out: Tensor = self.dropout(self.norm(x))
         return out
 
@@ -105,7 +105,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`x` is [batch, sequence, width], `bias` is added to the scores of attention."""
+        """`x` is [sequence, batch, width], `bias` is added to the scores of attention."""
         x = self.attention_norm(self.dropout(self.attention(x, bias)) + x)
         out: Tensor = self.feed_forward_norm(self.dropout(self.feed_forward(x)) + x)
         return out
@@ -132,7 +132,7 @@ class TokenDecoder(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """The first token through two layers: [batch, labels]."""
+    """A text's first token through two layers: [batch, labels]."""
 
     def __init__(self, c: BertConfig) -> None:
         super().__init__()
@@ -141,9 +141,9 @@ class TextClassifier(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
         self.out = Linear(c.width, c.labels)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[batch, sequence, width] in."""
-        x = self.activation(self.dense(hidden[:, 0]))
+    def forward(self, first: Tensor) -> Tensor:
+        """[batch, width] in."""
+        x = self.activation(self.dense(first))
         out: Tensor = self.out(self.dropout(x))
         return out
 
@@ -194,9 +194,13 @@ class Bert(nn.Module):
         return self._head(x, attention_mask)
 
     def _head(self, x: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """`x` is [sequence, batch, width]."""
+        if self.task == "text-classification":
+            return {"logits": self.classifier(x[0])}
+        x = x.transpose(0, 1)
         if self.task == "fill-mask":
             return {"logits": self.decoder(x, self.embeddings.words.weight)}
-        if self.task in ("text-classification", "token-classification"):
+        if self.task == "token-classification":
             return {"logits": self.classifier(x)}
         if self.task == "question-answering":
             start, end = self.span(x).unbind(-1)

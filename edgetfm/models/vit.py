@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.linear import Linear
-from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
+from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, SwapAxes, Transpose
 from edgetfm.models._hf import Reader
 from edgetfm.signature import TensorSpec
 
@@ -58,7 +58,7 @@ class ViTConfig:
 
 
 class Embeddings(nn.Module):
-    """Pixels [batch, channels, height, width] to tokens [batch, tokens, width]."""
+    """Pixels [batch, channels, height, width] to tokens [tokens, batch, width]."""
 
     def __init__(self, c: ViTConfig) -> None:
         super().__init__()
@@ -66,17 +66,17 @@ class Embeddings(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, c.width))
         if c.distillation:
             self.distillation_token = nn.Parameter(torch.zeros(1, 1, c.width))
-        self.positions = nn.Parameter(torch.empty(1, c.tokens, c.width).normal_(std=0.02))
+        self.positions = nn.Parameter(torch.empty(c.tokens, 1, c.width).normal_(std=0.02))
         self.distillation = c.distillation
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Pixels as floats, preprocessed."""
-        patches = self.patches(pixel_values).flatten(2).transpose(1, 2)
+        patches = self.patches(pixel_values).flatten(2).permute(2, 0, 1)
         first: Tensor = self.class_token
         if self.distillation:
-            first = torch.cat([first, self.distillation_token], dim=1)
-        x = torch.cat([first.expand(patches.shape[0], -1, -1), patches], dim=1)
+            first = torch.cat([first, self.distillation_token], dim=0)
+        x = torch.cat([first.expand(-1, patches.shape[1], -1), patches], dim=0)
         out: Tensor = self.dropout(x + self.positions)
         return out
 
@@ -95,7 +95,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, tokens, width] in and out."""
+        """[tokens, batch, width] in and out."""
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return out
@@ -121,14 +121,14 @@ class ViT(nn.Module):
         for layer in self.layers:
             x = layer(x)
         if self.task == "image-feature-extraction":
-            x = self.norm(x)
+            x = self.norm(x.transpose(0, 1))
             return {"last_hidden_state": x, "image_embedding": x[:, 0]}
         if self.config.teacher:
-            x = self.norm(x[:, :2])
-            logits = self.classifier(x[:, 0]) + self.distillation_classifier(x[:, 1])
+            x = self.norm(x[:2])
+            logits = self.classifier(x[0]) + self.distillation_classifier(x[1])
             return {"logits": logits / 2}
         # Only the class token is looked at: the others need no norm.
-        return {"logits": self.classifier(self.norm(x[:, 0]))}
+        return {"logits": self.classifier(self.norm(x[0]))}
 
 
 def _inputs(c: ViTConfig, task: str) -> tuple[TensorSpec, ...]:
@@ -194,6 +194,7 @@ FAMILY = Family(
             Rename(r"^embeddings\.cls_token$", "embeddings.class_token"),
             Rename(r"^embeddings\.patch_embeddings\.projection\.", "embeddings.patches."),
             Rename(r"^embeddings\.position_embeddings$", "embeddings.positions"),
+            SwapAxes(r"^embeddings\.positions$", 0, 1),  # the sequence comes first here
             Rename(_LAYER + r"attention\.attention\.query\.", r"layers.\1.attention.q."),
             Rename(_LAYER + r"attention\.attention\.key\.", r"layers.\1.attention.k."),
             Rename(_LAYER + r"attention\.attention\.value\.", r"layers.\1.attention.v."),
