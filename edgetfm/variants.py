@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from edgetfm.bundle import SUFFIXES, Bundle, BundleWriter, Manifest, Variant
 from edgetfm.errors import BudgetError, ParityError, listed
 from edgetfm.evidence import Evidence
-from edgetfm.parity import Ledger, Measures, Rung, rung
+from edgetfm.parity import Budget, Ledger, Measures, Rung, rung
 from edgetfm.progress import Progress
 from edgetfm.proof import (
     DEVICE_BOUNDS,
@@ -23,6 +24,7 @@ from edgetfm.proof import (
     write_vectors,
 )
 from edgetfm.report import model_card, report_page
+from edgetfm.runtime.divergence import first_divergence
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
 from edgetfm.signature import Feeds
@@ -130,7 +132,7 @@ def choose(draft: Draft, quantize: str | None, prefer: str) -> str:
         draft.tried.append(
             _describe(draft, precision, rungs[precision], timings, facts.get(precision, {}))
         )
-    chosen = _best(draft.tried, quantize, prefer)
+    chosen = _best(draft, quantize, prefer)
     _say_what_lost(draft, chosen, quantize)
     draft.ledger.rungs += rungs[chosen]
     draft.session = settings[chosen]
@@ -213,9 +215,9 @@ def _accuracy(draft: Draft, precision: str) -> dict[str, float]:
     }
 
 
-def _best(tried: list[Tried], quantize: str | None, prefer: str) -> str:
+def _best(draft: Draft, quantize: str | None, prefer: str) -> str:
     """The precision to ship; BudgetError if the one asked for by name is outside the budget."""
-    fp32, rest = tried[0], tried[1:]
+    fp32, rest = draft.tried[0], draft.tried[1:]
     if not rest:
         return fp32.precision
     if quantize != "auto":
@@ -223,6 +225,7 @@ def _best(tried: list[Tried], quantize: str | None, prefer: str) -> str:
         if not only.inside:
             raise BudgetError(
                 f"{only.precision} is outside the budget:\n{listed(only.missed)}\n"
+                f"{_blame(draft, only.precision)}"
                 "give better calibration data (--calibration), a wider budget (--max-drop), or "
                 "--quantize alone for the best variant inside the budget"
             )
@@ -234,6 +237,16 @@ def _best(tried: list[Tried], quantize: str | None, prefer: str) -> str:
     margin = (fastest.spread or 0.0) + (fp32.spread or 0.0)
     tied = [t for t in inside if (t.latency or 1.0) - (fastest.latency or 1.0) <= margin]
     return min(tied, key=lambda t: t.bytes).precision
+
+
+def _blame(draft: Draft, precision: str) -> str:
+    """A line that names the first node of a variant that diverges from fp32, or none."""
+    budget = Budget.parse(draft.budget)
+    worst = min((bound for name, bound in budget.bounds if "cosine" in name), default=0.995)
+    limit = math.sqrt(2 * (1 - worst))  # vectors at this cosine are this far apart
+    feeds = _probe(draft.evidence.cases)
+    found = first_divergence(draft.path("fp32"), draft.path(precision), feeds, limit=limit)
+    return f"{found}\n" if found else ""
 
 
 def _say_what_lost(draft: Draft, chosen: str, quantize: str | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, Variant, open_bundle
-from edgetfm.errors import InputError, listed
+from edgetfm.errors import InputError, ParityError, listed
 from edgetfm.evidence import gather
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
@@ -100,7 +100,10 @@ def export_model(
             notes=[*opened.notes, *evidence.notes],
         )
         _write_float_graph(opened, draft)
-        prove_float(draft)
+        try:
+            prove_float(draft)
+        except ParityError as error:
+            raise ParityError(f"{error}\n{_blame(opened, draft)}") from error
         chosen = choose(draft, quantize, prefer)
         manifest = Manifest(
             task=opened.task,
@@ -143,6 +146,15 @@ def _write_float_graph(opened: Source, draft: Draft) -> None:
     del module
     file, data = write_graph(graph, draft.writer, FP32)
     draft.variants["fp32"] = Variant(file, data)
+
+
+def _blame(opened: Source, draft: Draft) -> str:
+    """A sentence that names the first node of the graph that differs from its module."""
+    from edgetfm.export.divergence import first_module_divergence
+
+    feeds = draft.evidence.cases[-1]
+    found = first_module_divergence(opened.module(), draft.path("fp32"), feeds, limit=1e-4)
+    return str(found) if found else "no single node of the graph differs from our module by 1e-4"
 
 
 def _answers(run: Any, feeds: list[Feeds], what: str, progress: Progress) -> list[Feeds]:

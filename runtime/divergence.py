@@ -1,4 +1,4 @@
-"""Where two graphs of one model part ways: the first node whose answers differ.
+"""Where a graph parts ways with what it should compute: the first node whose answer differs.
 
 Needs onnx-ir, which is imported on use: this runs when a rung has failed, on a machine that
 exports or quantizes.
@@ -7,6 +7,7 @@ exports or quantizes.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,13 @@ class Divergence:
 
     node: str
     error: float
-    worst_node: str
-    worst_step: float
+    worst: str
+    step: float
 
     def __str__(self) -> str:
         text = f"the first node that diverges is {self.node} (relative error {self.error:.2g})"
-        if self.worst_node != self.node:
-            text += f"; {self.worst_node} adds most ({self.worst_step:.2g})"
+        if self.worst != self.node:
+            text += f"; {self.worst} adds most ({self.step:.2g})"
         return text
 
 
@@ -41,22 +42,25 @@ def first_divergence(
     limit: the relative L2 error a node may have. None if no node is past it. Both graphs run
     unoptimized, since fusions would remove the values.
     """
-    names = _shared_values(reference, other)
-    if not names:
-        return None
-    wanted, got = (
-        _all_values(path, [name for name, _ in names], feeds) for path in (reference, other)
-    )
+    theirs = {name for name, _ in float_values(other)}
+    shared = [(name, node) for name, node in float_values(reference) if name in theirs]
+    names = [name for name, _ in shared]
+    wanted, got = (compute_values(path, names, feeds) for path in (reference, other))
+    return first_past(((node, got[name], wanted[name]) for name, node in shared), limit)
+
+
+def first_past(steps: Iterable[tuple[str, Array, Array]], limit: float) -> Divergence | None:
+    """The first of (node, got, wanted) whose relative error is past the limit."""
     first: tuple[str, float] | None = None
-    worst, worst_step, before = "", 0.0, 0.0
-    for name, node in names:
-        error = relative_error(got[name], wanted[name])
-        if error - before > worst_step:
-            worst, worst_step = node, error - before
+    worst, step, before = "", 0.0, 0.0
+    for node, got, wanted in steps:
+        error = relative_error(got, wanted)
+        if error - before > step:
+            worst, step = node, error - before
         if first is None and not error <= limit:
             first = (node, error)
         before = error
-    return Divergence(*first, worst, worst_step) if first else None
+    return Divergence(*first, worst, step) if first else None
 
 
 def relative_error(got: Array, wanted: Array) -> float:
@@ -68,16 +72,15 @@ def relative_error(got: Array, wanted: Array) -> float:
     return difference / norm if norm else difference
 
 
-def _shared_values(reference: Path, other: Path) -> list[tuple[str, str]]:
-    """Value and node names of the floats that both graphs compute, in the reference's order."""
+def float_values(path: Path) -> list[tuple[str, str]]:
+    """The name of every float that a graph computes, and of its node, in order."""
     from edgetfm.graphs import read_graph
 
-    theirs = {value.name for node in read_graph(other).graph for value in node.outputs}
     return [
-        (str(value.name), f"{node.op_type} '{node.name}'")
-        for node in read_graph(reference).graph
+        (str(value.name), str(node.name))
+        for node in read_graph(path).graph
         for value in node.outputs
-        if value.name in theirs and _is_float(value)
+        if value.name and _is_float(value)
     ]
 
 
@@ -85,18 +88,16 @@ def _is_float(value: Any) -> bool:
     return value.dtype is not None and bool(value.dtype.is_floating_point())
 
 
-def _all_values(path: Path, names: list[str], feeds: Feeds) -> Feeds:
-    """The named values of a graph, run with each of them as an output."""
+def compute_values(path: Path, names: Iterable[str], feeds: Feeds) -> Feeds:
+    """The named values of a graph, which is run unoptimized with each of them as an output."""
     from edgetfm.graphs import read_graph, save_graph
 
+    wanted = list(names)
     model = read_graph(path)
-    outputs = {value.name for value in model.graph.outputs}
-    wanted = set(names)
+    missing = set(wanted) - {value.name for value in model.graph.outputs}
     for node in model.graph:
-        for value in node.outputs:
-            if value.name in wanted and value.name not in outputs:
-                model.graph.outputs.append(value)
+        model.graph.outputs.extend(v for v in node.outputs if v.name in missing)
     with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder:
         copy = Path(folder) / "model.onnx"
         save_graph(model, copy)
-        return make_session(copy, optimize=False).run(feeds, names)
+        return make_session(copy, optimize=False).run(feeds, wanted)
