@@ -1,0 +1,15 @@
+"""The data that ships: texts written for this package, and pictures made by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgetfm.samples.images import pictures
+
+__all__ = ["pictures", "texts"]
+
+
+def texts() -> list[str]:
+    """English texts of many kinds, about half of them paragraphs, in a fixed order."""
+    path = Path(__file__).with_name("texts.txt")
+    return path.read_text(encoding="utf-8").splitlines()
