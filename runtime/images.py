@@ -50,9 +50,9 @@ class ImageReader:
         spec = signature.inputs[0]
         try:
             channels = int(settings.get("channels", 3))
-            size, crop = settings["size"], settings.get("crop")
-            resize = settings.get("resize", {"mode": "exact"})
-            mode = resize["mode"] if resize else "none"
+            resize = settings.get("resize") or {"mode": "none"}
+            mode, crop = resize["mode"], settings.get("crop")
+            size = resize.get("size", settings["size"])
             reader = cls(
                 name=spec.name,
                 dtype=spec.dtype,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,70 @@ def tiny_hf() -> Callable[..., Path]:
     tokenizer made of CORPUS. `config` overrides single values.
     """
     return make_tiny_hf
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Callable[[str], Any]:
+    """tiny_tokenizer(model_type): the tokenizer that `tiny_hf` saves."""
+    return make_tokenizer
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle in fp32 and the Hugging Face folder that it was made of."""
+
+    bundle: Path
+    source: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
+    """tiny_bundle(model_type, task, **config): `tiny_hf` exported, once a session."""
+    made: dict[Any, Exported] = {}
+
+    def get(model_type: str, task: str, **config: Any) -> Exported:
+        key = (model_type, task, repr(config))
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"{model_type}-{task}")
+            source = make_tiny_hf(model_type, task, folder / "source", **config)
+            made[key] = export_plain(source, folder / "bundle", task)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def masked_lm_bundle(masked_lm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The real masked language model as a bundle in fp32."""
+    return export_plain(masked_lm_folder, tmp_path_factory.mktemp("masked-lm") / "bundle", None)
+
+
+def export_plain(source: Path, target: Path, task: str | None) -> Exported:
+    """A bundle with nothing in it but the fp32 graph: no proof, no quantization."""
+    from edgetfm.bundle import BundleWriter, Component, Manifest, Variant
+    from edgetfm.export import to_onnx
+    from edgetfm.graphs import write_graph
+    from edgetfm.sources import open_source
+
+    opened = open_source(source, task=task)
+    graph = to_onnx(opened.module(), opened.signature.inputs, opened.signature.outputs)
+    with BundleWriter(target) as writer:
+        for name, data in opened.assets.items():
+            writer.write(name, data)
+        file, weights = write_graph(graph, writer, "onnx/model.onnx")
+        writer.commit(
+            Manifest(
+                task=opened.task,
+                family=opened.family.name,
+                route=opened.route,
+                default="fp32",
+                components={"model": Component(opened.signature, {"fp32": Variant(file, weights)})},
+                source=opened.provenance,
+                preprocessing=opened.preprocessing,
+                labels=opened.labels,
+            )
+        )
+    return Exported(target, source)
 
 
 def make_tiny_hf(model_type: str, task: str, folder: Path, **config: Any) -> Path:
