@@ -15,7 +15,7 @@ A quantizer that sees float32's lowest number instead loses its whole scale to i
 
 
 def mask_bias(attention_mask: Tensor) -> Tensor:
-    """What attention adds to its scores: [batch, 1, sequence, sequence], 0 for a token, else MASKED.
+    """What is added to the scores, [batch, 1, sequence, sequence]: 0 for a token, else MASKED.
 
     `attention_mask` is [batch, sequence], 1 or 0. Expanded over the queries once, because adding
     arrays of one shape is faster than broadcasting in every layer (2 % of an int8 encoder).
