@@ -1,0 +1,279 @@
+"""Measures say how far two answers are apart; NaN, and nothing at all, pass no bound."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edgetfm.errors import InputError
+from edgetfm.parity import (
+    HIGHER_IS_BETTER,
+    Budget,
+    Comparison,
+    Ledger,
+    Measures,
+    cosine,
+    rung,
+)
+from edgetfm.signature import Array
+from edgetfm.tasks import TASKS, Output
+
+LOGITS = Output("logits", "logits")
+TOKEN_LOGITS = Output("logits", "logits", per_token=True)
+HIDDEN = Output("last_hidden_state", "hidden", per_token=True)
+EMBEDDING = Output("embedding", "embedding")
+SPAN = Output("start_logits", "span")
+ALL = (LOGITS, TOKEN_LOGITS, HIDDEN, EMBEDDING, SPAN)
+
+numbers = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
+matrices = arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 5)), elements=numbers)
+
+
+def measured(output: Output, got: Array, wanted: Array, mask: Array | None = None) -> Measures:
+    return (
+        Comparison((output,))
+        .add({output.name: got}, {output.name: wanted}, mask)
+        .measures()[output.name]
+    )
+
+
+@given(matrices, st.sampled_from((LOGITS, EMBEDDING, SPAN)))
+def test_equal_answers_agree_in_everything(values: Array, output: Output) -> None:
+    found = measured(output, values, values.copy())
+    assert found.rows == len(values)
+    assert found.max_abs == found.mean_abs == found.max_error == 0.0
+    assert found.cosine == pytest.approx(1.0, abs=1e-12)
+    assert found.worst_cosine == pytest.approx(1.0, abs=1e-12)
+    if output.kind != "embedding":
+        assert found.agreement == 1.0
+        assert found.kl == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("wrong", ["got", "wanted"])
+@pytest.mark.parametrize("output", ALL, ids=lambda o: f"{o.kind}{o.per_token}")
+def test_a_number_that_is_not_finite_passes_no_budget(
+    bad: float, wrong: str, output: Output
+) -> None:
+    """Not even where the largest entry happens to stand at the same place."""
+    shape = (400, 3, 4) if output.per_token else (400, 4)
+    got = np.tile(np.array([3.0, 1.0, 0.0, 2.0]), (*shape[:-1], 1))
+    wanted = got.copy()
+    (got if wrong == "got" else wanted)[(7,) + (0,) * (len(shape) - 1)] = bad
+    mask = np.ones(shape[:2], np.int64) if output.per_token or output.kind == "span" else None
+    found = measured(output, got, wanted, mask)
+    for name, higher in HIGHER_IS_BETTER.items():
+        value = getattr(found, name)
+        bound = -1.0 if higher else 1e300
+        if value is not None and name != "cosine":
+            assert Budget(((name, bound),)).misses(found), name
+    assert Budget((("cosine", -1.0),)).misses(found)
+
+
+@given(matrices, matrices)
+def test_nan_anywhere_in_the_answer_fails_its_rung(wanted: Array, other: Array) -> None:
+    got = wanted.copy()
+    got.flat[other.size % got.size] = np.nan
+    comparison = Comparison((LOGITS,)).add({"logits": got}, {"logits": wanted})
+    for name, higher in HIGHER_IS_BETTER.items():
+        assert not rung("a", "b", comparison, bound=f"{name}:{-1 if higher else 1e300}").passed
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.data())
+def test_padding_counts_nowhere(batch: int, sequence: int, data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(1, sequence), min_size=batch, max_size=batch))
+    mask = (np.arange(sequence) < np.array(lengths)[:, None]).astype(np.int64)
+    random = np.random.default_rng(0)
+    for output in (TOKEN_LOGITS, HIDDEN, SPAN):
+        shape = (batch, sequence) if output is SPAN else (batch, sequence, 3)
+        wanted = random.normal(size=shape)
+        got = wanted + 0.01 * random.normal(size=shape)
+        clean = measured(output, got, wanted, mask)
+        for strange in (np.nan, 1e30, -1e30):
+            spoiled = got.copy()
+            spoiled[mask == 0] = strange
+            assert measured(output, spoiled, wanted, mask) == clean
+        assert clean.rows == (batch if output is SPAN else int(mask.sum()))
+
+
+def test_a_span_is_not_flattered_by_its_padding() -> None:
+    """Cosine and mean error are those of the text alone, however much padding follows it."""
+    got, wanted = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    short = measured(SPAN, got, wanted, np.ones((1, 2), np.int64))
+    padded = [np.pad(x, ((0, 0), (0, 98))) for x in (got, wanted)]
+    mask = np.array([[1, 1] + [0] * 98])
+    long = measured(SPAN, *padded, mask)
+    assert short.cosine == long.cosine == 0.0
+    assert short.mean_abs == long.mean_abs == 1.0
+
+
+def test_measures_of_a_known_case() -> None:
+    wanted = np.array([[3.0, 4.0], [0.0, 2.0]])
+    got = np.array([[3.0, 4.5], [2.0, 0.0]])
+    found = measured(LOGITS, got, wanted)
+    assert (found.rows, found.max_abs, found.mean_abs) == (2, 2.0, 4.5 / 4)
+    assert found.max_error == 2.0 / 4.0
+    assert found.worst_cosine == 0.0
+    assert found.agreement == 0.5
+    first = 27.0 / (5.0 * math.hypot(3.0, 4.5))
+    assert found.cosine == pytest.approx(first / 2)
+    assert found.kl is not None
+    # The second row's probabilities are swapped: KL = (p - q) * log(p / q) = 2 * tanh(1).
+    p = np.exp(wanted[0]) / np.exp(wanted[0]).sum()
+    q = np.exp(got[0]) / np.exp(got[0]).sum()
+    assert found.kl == pytest.approx(((p * np.log(p / q)).sum() + 2 * math.tanh(1.0)) / 2)
+
+
+def test_a_single_score_agrees_if_it_is_near() -> None:
+    wanted = np.array([[0.0], [10.0], [10.0], [-10.0]])
+    got = np.array([[0.04], [10.4], [11.0], [10.0]])
+    found = measured(LOGITS, got, wanted)
+    assert found.agreement == 0.5
+    assert found.kl is None
+
+
+def test_pieces_measure_as_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    wanted = random.normal(size=(50, 7))
+    got = wanted + random.normal(size=wanted.shape)
+    whole = measured(LOGITS, got, wanted)
+    monkeypatch.setattr("edgetfm.parity._CHUNK", 20)
+    for name, value in measured(LOGITS, got, wanted).to_json().items():
+        assert value == pytest.approx(getattr(whole, name), rel=1e-12)
+    comparison = Comparison((LOGITS,))
+    for i in range(0, 50, 13):
+        comparison.add({"logits": got[i : i + 13]}, {"logits": wanted[i : i + 13]})
+    for name, value in comparison.measures()["logits"].to_json().items():
+        assert value == pytest.approx(getattr(whole, name), rel=1e-12)
+
+
+def test_cosine_of_zero_rows() -> None:
+    zero, one = np.zeros((1, 3)), np.ones((1, 3))
+    assert cosine(zero, zero) == 1.0
+    assert cosine(zero, one) == 0.0
+
+
+@given(matrices, st.floats(1e-3, 1e3))
+def test_cosine_knows_no_length(values: Array, factor: float) -> None:
+    rows = values.astype(np.float64)
+    rows = rows[rows.any(-1)]
+    np.testing.assert_allclose(cosine(rows, rows * factor), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(cosine(rows, -rows * factor), -1.0, rtol=1e-12)
+
+
+def test_other_shapes_and_missing_outputs_are_said() -> None:
+    comparison = Comparison((TOKEN_LOGITS,))
+    wanted = np.zeros((2, 3, 4))
+    mask = np.ones((2, 3), np.int64)
+    with pytest.raises(InputError, match=r"logits has shape \(2, 2, 4\), expected \(2, 3, 4\)"):
+        comparison.add({"logits": wanted[:, :2]}, {"logits": wanted}, mask)
+    with pytest.raises(InputError, match="the answer has no logits; it has other"):
+        comparison.add({"other": wanted}, {"logits": wanted}, mask)
+
+
+# --- budgets ------------------------------------------------------------------------------------
+
+bounds = st.one_of(
+    st.tuples(
+        st.sampled_from([n for n, higher in HIGHER_IS_BETTER.items() if higher]),
+        st.floats(-1.0, 1.0),
+    ),
+    st.tuples(
+        st.sampled_from([n for n, higher in HIGHER_IS_BETTER.items() if not higher]),
+        st.floats(0.0, 1e300),
+    ),
+)
+
+
+@given(st.lists(bounds, min_size=1, max_size=4))
+def test_a_budget_is_written_and_read_without_loss(parts: list[tuple[str, float]]) -> None:
+    budget = Budget(tuple(parts))
+    assert Budget.parse(str(budget)) == budget
+
+
+def test_the_budgets_of_all_tasks_are_budgets() -> None:
+    for task in TASKS.values():
+        assert str(Budget.parse(task.budget)) == task.budget
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "cosine", "cosine:", "cosine:x", "cosine:nan", "cosine:inf", "sinus:1", "1%"),
+        *("cosine:0.9,", "cosine=0.9", "cosine:99.5", "max_abs:-1"),
+    ],
+)
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"budget|bound"):
+        Budget.parse(text)
+
+
+def test_a_bound_that_is_just_met_holds() -> None:
+    found = Measures(1, 0.5, 0.5, 0.5, 0.75, 0.75)
+    assert Budget.parse("max_abs:0.5,cosine:0.75").misses(found) == []
+    assert Budget.parse("max_abs:0.49, cosine:0.76").misses(found) == [
+        "max_abs 0.5 > 0.49",
+        "cosine 0.75 < 0.76",
+    ]
+
+
+# --- rungs --------------------------------------------------------------------------------------
+
+
+def compared(*outputs: Output, error: float = 0.0) -> Comparison:
+    values = np.random.default_rng(2).normal(size=(2, 3, 4))
+    feeds = {o.name: values if o.per_token else values[:, 0] for o in outputs}
+    wrong = {name: array + error for name, array in feeds.items()}
+    return Comparison(outputs).add(wrong, feeds, np.ones((2, 3), np.int64))
+
+
+def test_a_rung_holds_its_bound_on_every_output_or_on_one() -> None:
+    comparison = compared(HIDDEN, EMBEDDING, error=0.1)
+    every = rung("a", "b", comparison, bound="max_abs:0.05")
+    assert [m.split(":")[0] for m in every.missed] == ["last_hidden_state", "embedding"]
+    only = rung("a", "b", comparison, bound="max_abs:0.05", bound_on="embedding")
+    assert len(only.missed) == 1
+    assert rung("a", "b", comparison, bound="max_abs:0.2").passed
+    assert rung("a", "b", comparison).passed
+
+
+def test_a_bound_that_nothing_was_held_to_is_missed() -> None:
+    empty = Comparison((EMBEDDING,))
+    assert rung("a", "b", empty, bound="cosine:0.9").missed == ("embedding: nothing was compared",)
+    nothing = Comparison((HIDDEN,)).add(
+        {"last_hidden_state": np.zeros((1, 2, 3))},
+        {"last_hidden_state": np.zeros((1, 2, 3))},
+        np.zeros((1, 2), np.int64),
+    )
+    assert not rung("a", "b", nothing, bound="max_error:1e-5").passed
+    assert not rung("a", "b", compared(EMBEDDING), bound="cosine:0.9", bound_on="other").passed
+    assert not rung("a", "b", compared(EMBEDDING), bound="agreement:0.9").passed
+
+
+def test_a_ledger_passes_when_it_has_rungs_and_all_hold() -> None:
+    good = rung("a", "b", compared(EMBEDDING), bound="max_abs:1")
+    bad = rung("c", "a", compared(EMBEDDING, error=2.0), bound="max_abs:1", note="node 7")
+    assert not Ledger().passed
+    assert Ledger([good]).passed
+    ledger = Ledger([good, bad])
+    assert not ledger.passed
+    assert ledger.failures == ["c against a: embedding: max_abs 2 > 1 (node 7)"]
+
+
+def test_a_ledger_is_json_even_where_a_measure_is_nan() -> None:
+    found = rung(
+        "a",
+        "b",
+        Comparison((LOGITS,)).add({"logits": np.full((1, 2), np.nan)}, {"logits": np.ones((1, 2))}),
+        bound="agreement:0.99",
+    )
+    text = json.dumps(Ledger([found]).to_json(), allow_nan=False)
+    read = json.loads(text)
+    assert read["passed"] is False
+    assert read["rungs"][0]["measures"]["logits"]["agreement"] == "nan"
