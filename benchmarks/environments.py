@@ -32,7 +32,7 @@ def environment(name: str) -> Path:
     print(f"making the environment {folder.name} (minutes, once)", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
-    install = [python, "-m", "pip", "install", "-qq", "-r", requirements]
+    install = [str(python), "-m", "pip", "install", "-qq", "-r", str(requirements)]
     subprocess.run(install, check=True, stdout=sys.stderr)
     ready.touch()
     return python
