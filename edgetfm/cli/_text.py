@@ -18,8 +18,11 @@ def export_text(result: ExportResult) -> str:
     """What was made, what was tried, and the proof."""
     parts = [ledger_text(result.ledger)]
     if result.tried:
-        headers, rows = tried_table(result.tried)
+        headers, rows = tried_table([{**t, "missed": ()} for t in result.tried])
         parts.append(table(headers, rows))
+    if result.notes:
+        parts.append("\n".join(f"note: {note}" for note in result.notes))
+    parts.append(table(headers, rows))
     parts += [f"note: {note}" for note in result.notes]
     parts.append(
         f"{result.path}: {result.family} for {result.task} ({result.route} route), "

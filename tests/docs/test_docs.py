@@ -1,0 +1,178 @@
+"""Every command, file and program in the docs works as it stands there.
+
+A `console` block is run line by line: its commands must succeed, and each line below a command
+must be in what it prints, numbers and spaces aside. A `python` or `toml` block with a file name
+is written to that file; a `python` block without one is run. All blocks of a walk share a folder,
+in the order a reader meets them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+FIRST_STEPS = ("README.md", "docs/getting-started.md", "docs/bundle.md")
+NEW_FAMILY = ("docs/adding-a-family.md",)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the file name beside it, its text."""
+
+    language: str
+    file: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found = re.findall(
+        r"^```(\w+)(?: (\S+))?\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    return [Block(*parts) for parts in found]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command and the lines the docs show below it."""
+
+    command: str
+    shown: tuple[str, ...]
+
+
+def steps(block: Block) -> list[Step]:
+    found: list[Step] = []
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            found.append(Step(line[2:], ()))
+        elif line.strip() and line.strip() != "...":
+            found[-1] = Step(found[-1].command, (*found[-1].shown, line))
+    return found
+
+
+def skeleton(line: str) -> str:
+    """A line without what differs from run to run: numbers, rules and spaces."""
+    line = re.sub(r"\x1b\[[\d;]*m", "", line)
+    return " ".join(re.sub(r"[-±]?\d[\d.,]*(?:e[-+]?\d+)?", "N", line).split())
+
+
+def read_out(page: str, folder: Path, environment: dict[str, str]) -> int:
+    """Do everything a page says; the number of commands and programs that ran."""
+    ran = 0
+    for block in blocks(ROOT / page):
+        if block.file:
+            (folder / block.file).write_text(block.text)
+        elif block.language == "console":
+            for step in steps(block):
+                ran += 1
+                output = run(["bash", "-c", step.command], folder, environment)
+                there = {skeleton(line) for line in output.splitlines()}
+                missing = [line for line in step.shown if skeleton(line) not in there]
+                assert missing == [], f"{page}: `{step.command}` printed\n{output}"
+        elif block.language == "python":
+            ran += 1
+            run([sys.executable, "-c", block.text], folder, environment)
+    return ran
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command[-1]}\nexit code {done.returncode}\n{done.stdout}"
+    return done.stdout
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A shell in which `edgetfm` and `python` are those that are being tested."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, words in (("edgetfm", "-m edgetfm"), ("python", "")):
+        script = programs / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        script.chmod(0o755)
+    return os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path / "site")]),
+        "HF_HUB_OFFLINE": "1",
+        "TERM": "dumb",
+    }
+
+
+@pytest.mark.slow
+def test_the_first_steps_work_as_written(
+    tmp_path: Path, environment: dict[str, str], minilm_folder: Path
+) -> None:
+    work = tmp_path / "work"
+    (work / "sentence-transformers").mkdir(parents=True)
+    # The hub id of the docs, here as a folder of that name: a folder comes before the hub.
+    (work / "sentence-transformers" / "all-MiniLM-L6-v2").symlink_to(minilm_folder)
+    ran = [read_out(page, work, environment) for page in FIRST_STEPS]
+    assert min(ran) > 0
+    assert (work / "minilm-int8" / "report.html").is_file()
+
+
+def test_a_family_from_outside_works_as_written(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    installed = tmp_path / "site" / "mixer-0.1.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mixer\nVersion: 0.1\n")
+    (said,) = (b for b in blocks(ROOT / NEW_FAMILY[0]) if "entry-points" in b.text)
+    group, entry = said.text.split("\n", 1)
+    group = group.removeprefix('[project.entry-points."').removesuffix('"]')
+    (installed / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}")
+    environment["PYTHONPATH"] += os.pathsep + str(work)
+    assert read_out(NEW_FAMILY[0], work, environment) == 3
+
+
+def test_every_page_is_walked() -> None:
+    walked = {ROOT / page for page in (*FIRST_STEPS, *NEW_FAMILY)}
+    with_commands = {p for p in DOCS if any(b.language == "console" for b in blocks(p))}
+    assert with_commands <= walked
+    assert walked <= set(DOCS)
+
+
+@pytest.mark.parametrize("page", [*DOCS, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_links_and_make_targets_exist(page: Path) -> None:
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", text)
+    broken = [x for x in links if "://" not in x and not (page.parent / x).exists()]
+    assert broken == []
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z][\w-]+)`", text)) <= targets
+
+
+def test_options_in_the_docs_exist() -> None:
+    import click
+
+    from edgetfm.cli import VERBS, cli
+
+    context = click.Context(cli)
+    options = {"--help", "--version"}
+    for name in VERBS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        options |= {o for p in command.params for o in p.opts}
+    for page in DOCS:
+        text = page.read_text()
+        said = set(re.findall(r"`(?:edgetfm [^`]*)?(--[a-z][\w-]+)[^`]*`", text))
+        assert said <= options, page
