@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+settings.register_profile("edgetfm", deadline=None)  # other workers share the cores
+settings.load_profile("edgetfm")
 
 CORPUS = [
     "The old captain from Lisbon sold his boat to Maria Santos in the spring of 1921.",
