@@ -15,7 +15,7 @@ class Rival:
     def __init__(self, request: dict[str, Any]) -> None:
         bundle = Path(request["bundle"])
         self.model = edgetfm.load(bundle, threads=1)
-        self.versions = versions("edgetfm", "onnxruntime")
+        self.versions = {"edgetfm": edgetfm.__version__, **versions("onnxruntime")}
         self.bytes = folder_bytes(bundle)
 
     def run(self, ids: np.ndarray) -> np.ndarray:
