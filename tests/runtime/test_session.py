@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgetfm.errors import BundleError, DeviceError, InputError
-from edgetfm.runtime import devices, session
+from edgetfm.runtime import devices, session, tuning
 from edgetfm.runtime.devices import DEVICES, Device
 from edgetfm.runtime.session import make_session
 
@@ -101,6 +101,7 @@ def test_disabled_optimizers_are_not_applied(
     for name, settings in (
         ("all", {}),
         ("less", {"disabled_optimizers": ["SkipLayerNormFusion"]}),
+        ("entry", tuning.CANDIDATES["no SkipLayerNormFusion"]),
     ):
 
         def options(*given: Any, to: Path = tmp_path / f"{name}.onnx") -> Any:
@@ -112,7 +113,7 @@ def test_disabled_optimizers_are_not_applied(
         make_session(graph, settings=settings)
         ops[name] = {n.op_type for n in onnx.load(tmp_path / f"{name}.onnx").graph.node}
     assert "SkipLayerNormalization" in ops["all"]
-    assert "SkipLayerNormalization" not in ops["less"]
+    assert "SkipLayerNormalization" not in ops["less"] | ops["entry"]
 
 
 def test_settings_of_a_manifest_are_checked_all_at_once(tmp_path: Path) -> None:
