@@ -204,11 +204,6 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
     Raises BundleError if it is absent, damaged, tampered with or of a newer schema.
     """
     root = Path(path)
-    finish_interrupted_swap(root)
-    if not root.is_dir():
-        raise BundleError(f"no bundle at {root}: the folder does not exist")
-    if not (root / MANIFEST).is_file():
-        raise BundleError(f"no bundle at {root}: it has no {MANIFEST}")
     try:
         return _open(root, check_hashes)
     except OSError as error:
@@ -216,6 +211,11 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
 
 
 def _open(root: Path, check_hashes: bool) -> Bundle:
+    finish_interrupted_swap(root)
+    if not root.is_dir():
+        raise BundleError(f"no bundle at {root}: the folder does not exist")
+    if not (root / MANIFEST).is_file():
+        raise BundleError(f"no bundle at {root}: it has no {MANIFEST}")
     try:
         data = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -39,8 +39,9 @@ def writing(path: Path) -> Iterator[None]:
     """An OSError inside becomes an OutputError that names the path."""
     try:
         yield
-    except OSError as error:
-        raise OutputError(f"could not write {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"could not write {path!s}: {reason}") from error
 
 
 class NewFile:
