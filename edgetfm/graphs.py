@@ -36,6 +36,8 @@ def read_graph(path: Path) -> ir.Model:
         model = ir.load(path)
     except Exception as error:  # protobuf, serde and version errors have no common parent
         raise InputError(f"{path} is not an ONNX graph: {error}") from error
+    if not model.graph.outputs:
+        raise InputError(f"{path} is not an ONNX graph: it gives nothing")
     problems = []
     for tensor in _external(model):
         try:

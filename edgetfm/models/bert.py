@@ -18,6 +18,7 @@ from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.pooling import normalize, pool
 from edgetfm.layers.positions import RelativeBias, positions_past_padding
+from edgetfm.models._config import check_config
 from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
 from edgetfm.signature import TensorSpec
@@ -56,6 +57,14 @@ class BertConfig:
     pooling: str = "mean"
     normalize: bool = False
 
+    def __post_init__(self) -> None:
+        check_config(
+            self,
+            counts=("vocabulary", "width", "layers", "heads", "inner", "longest", "labels"),
+            activations=("activation", "head_activation", "decoder_activation"),
+            divides=(("heads", "width"),),
+        )
+
     @property
     def longest(self) -> int:
         """The most tokens the table of positions has a row for."""
@@ -75,22 +84,34 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        """Both inputs are [batch, sequence] int64."""
+    def forward(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """All three are [batch, sequence] int64; padding is given the first token's ids and place.
+
+        Nobody may look at padding, so its hidden states are free. As copies of the first token's
+        they add nothing to the range of an activation, by which dynamic int8 scales a whole
+        batch: otherwise outliers at padding coarsen the tokens that count.
+        """
         c = self.config
         table: Tensor = self.positions
         if c.token_types and not c.token_type_input:
             table = table + self.types[:1]  # constants both: a runtime adds them once, on loading
-        x = self.words(input_ids.t())
+        real = mask.t().bool()
+        x = self.words(_first_where_padded(input_ids.t(), real))
         if token_type_ids is not None:
-            x = x + nn.functional.embedding(token_type_ids.t(), self.types)
+            types = _first_where_padded(token_type_ids.t(), real)
+            x = x + nn.functional.embedding(types, self.types)
         if c.past_padding:
-            places = positions_past_padding(input_ids, c.pad_token_id)
-            x = x + nn.functional.embedding(places.t(), table)
+            places = positions_past_padding(input_ids, c.pad_token_id).t()
         else:
-            x = x + table[:, None][: input_ids.shape[1]]
+            places = torch.arange(input_ids.shape[1], device=input_ids.device)[:, None]
+        x = x + nn.functional.embedding(_first_where_padded(places, real), table)
         out: Tensor = self.dropout(self.norm(x))
         return out
+
+
+def _first_where_padded(ids: Tensor, real: Tensor) -> Tensor:
+    """[sequence, batch]: each text's first id in place of what is not real."""
+    return torch.where(real, ids, ids[:1])
 
 
 class Layer(nn.Module):
@@ -185,7 +206,7 @@ class Bert(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Inputs are [batch, sequence] int64; the outputs are those of the task, by name."""
-        x = self.embeddings(input_ids, token_type_ids)
+        x = self.embeddings(input_ids, attention_mask, token_type_ids)
         bias = mask_bias(attention_mask)
         if self.config.distance_buckets:
             bias = bias + self.distances(input_ids.shape[1])
@@ -246,7 +267,7 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> BertConfig:
     read.refuse("embedding_size", allowed=(None, hf.get("hidden_size")))
     activation = read.one_of("activation" if distil else "hidden_act", ACTIVATIONS, "gelu")
     types = read.size("type_vocab_size") if read.model_type in ("bert", "roberta") else 0
-    config = BertConfig(
+    values: dict[str, Any] = dict(  # noqa: C408  (a call is what follows)
         vocabulary=read.size("vocab_size"),
         width=read.size("dim" if distil else "hidden_size"),
         layers=read.size("n_layers" if distil else "num_hidden_layers"),
@@ -270,11 +291,11 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> BertConfig:
         decoder_activation="gelu" if fairseq else activation,
         tied=bool(hf.get("tie_word_embeddings", True)),
     )
-    read.divides("heads", config.heads, "width", config.width)
-    if task == "question-answering" and config.labels != 2:
-        read.problems.append(f"a question answering head has 2 labels, not {config.labels}")
+    read.divides("num_attention_heads", values["heads"], "hidden_size", values["width"])
+    if task == "question-answering" and values["labels"] != 2:
+        read.problems.append(f"a question answering head has 2 labels, not {values['labels']}")
     read.finish()
-    return config
+    return BertConfig(**values)
 
 
 _LAYER = r"^(?:encoder|transformer)\.layer\.(\d+)\."

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgetfm.errors import SourceError
 from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.linear import Linear
+from edgetfm.models._config import check_config
 from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, SwapAxes, Transpose
 from edgetfm.models._hf import Reader
 from edgetfm.signature import TensorSpec
@@ -44,6 +46,16 @@ class ViTConfig:
     attention_dropout: float = 0.0
     distillation: bool = False
     teacher: bool = False
+
+    def __post_init__(self) -> None:
+        check_config(
+            self,
+            counts=("image_size", "patch_size", "width", "layers", "heads", "inner", "labels"),
+            activations=("activation",),
+            divides=(("heads", "width"), ("patch_size", "image_size")),
+        )
+        if self.channels not in (1, 3):
+            raise SourceError(f"channels is {self.channels}, expected 1 or 3")
 
     @property
     def patches(self) -> int:
@@ -148,7 +160,7 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> ViTConfig:
     """The config of either type; a SourceError for what the encoder cannot honour."""
     read = Reader(hf, "vit")
     architectures = hf.get("architectures") or []
-    config = ViTConfig(
+    values: dict[str, Any] = dict(  # noqa: C408  (a call is what follows)
         image_size=read.pair("image_size"),
         patch_size=read.pair("patch_size"),
         width=read.size("hidden_size"),
@@ -165,14 +177,13 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> ViTConfig:
         distillation=read.model_type == "deit",
         teacher="DeiTForImageClassificationWithTeacher" in architectures,
     )
-    read.divides("heads", config.heads, "width", config.width)
-    for side, patch in zip(config.image_size, config.patch_size, strict=True):
-        read.divides("the patch", patch, "the image", side)
-    read.refuse("head_dim", allowed=(None, config.width // config.heads))
-    if config.channels not in (1, 3):
-        read.problems.append(f"num_channels is {config.channels}, expected 1 or 3")
+    read.divides("num_attention_heads", values["heads"], "hidden_size", values["width"])
+    for side, patch in zip(values["image_size"], values["patch_size"], strict=True):
+        read.divides("patch_size", patch, "image_size", side)
+    read.refuse("head_dim", allowed=(None, values["width"] // values["heads"]))
+    read.refuse("num_channels", allowed=(1, 3))
     read.finish()
-    return config
+    return ViTConfig(**values)
 
 
 _LAYER = r"^(?:encoder\.layer|layers)\.(\d+)\."

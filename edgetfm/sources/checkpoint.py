@@ -96,6 +96,8 @@ def _config(family: Family, values: Any, folder: Path) -> Any:
         )
     except (TypeError, ValueError) as error:
         raise SourceError(f"{folder / 'config.json'} is malformed: {error}") from error
+    except SourceError as error:
+        raise SourceError(f"{folder / 'config.json'}: {error}") from error
 
 
 def _module(family: Family, config: Any, task: str, paths: list[Path], *, fold: bool) -> nn.Module:

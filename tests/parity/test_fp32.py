@@ -39,7 +39,9 @@ Ragged = Callable[[Source], Iterator[Feeds]]
 Run = Callable[[Feeds], Feeds]
 
 
-def worst_error(source: Source, got: Run, wanted: Run, batches: Iterator[Feeds]) -> dict[str, float]:
+def worst_error(
+    source: Source, got: Run, wanted: Run, batches: Iterator[Feeds]
+) -> dict[str, float]:
     """Absolute for hidden states and embeddings; for logits, which have no scale of their own,
     over max(1, the largest).
     """

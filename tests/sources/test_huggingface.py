@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -149,7 +150,9 @@ def test_an_old_checkpoint_with_gamma_and_beta_is_read(masked_lm_folder: Path) -
 
 def test_an_older_tokenizer_is_converted(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]))
+    (folder / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    )
     edit(folder, "tokenizer_config.json", tokenizer_class="BertTokenizer")
     tokenizer = json.loads(open_source(folder).assets["tokenizer.json"])
     assert tokenizer["model"]["vocab"]["a"] == 5
@@ -167,7 +170,11 @@ def test_a_folder_without_a_tokenizer_takes_ids_only(folder: Path) -> None:
     ("modes", "normalized", "pooling"),
     [
         ({"pooling_mode_mean_tokens": True}, True, ("mean", True)),
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, False, ("cls", False)),
+        (
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+            False,
+            ("cls", False),
+        ),
         ({"pooling_mode": "max"}, False, ("max", False)),
     ],
 )
@@ -323,10 +330,9 @@ def test_a_garbage_config_is_used_or_refused_but_never_crashes(
         key = data.draw(st.sampled_from(sorted(values)))
         path.write_text(json.dumps(values | {key: data.draw(JSON)}))
     else:
-        path.write_bytes(data.draw(st.binary(max_size=40) | JSON.map(lambda x: json.dumps(x).encode())))
-    try:
+        path.write_bytes(
+            data.draw(st.binary(max_size=40) | JSON.map(lambda x: json.dumps(x).encode()))
+        )
+    with contextlib.suppress(SourceError):
         source = open_source(folder)
-    except InputError as error:
-        assert isinstance(error, SourceError)
-    else:
         assert source.task == "text-classification" or name == "config.json"

@@ -1,0 +1,143 @@
+"""Graphs on disk: external weights that stay on disk, and files that are what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgetfm import graphs
+from edgetfm.bundle import BundleWriter
+from edgetfm.errors import InputError, OutputError
+from edgetfm.graphs import read_graph, save_graph, write_graph
+
+
+@pytest.fixture
+def many_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights go to their own file from 4 KB on."""
+    monkeypatch.setattr(graphs, "EXTERNAL_OVER", 4096)
+
+
+def chain(count: int = 3, rows: int = 40) -> ir.Model:
+    """x @ w0 @ w1 ..., each w [rows, rows]."""
+    rng = np.random.default_rng(0)
+    x = ir.val("x", ir.DataType.FLOAT, ["n", rows])
+    last, nodes, constants = x, [], []
+    for i in range(count):
+        array = rng.normal(size=(rows, rows)).astype(np.float32)
+        weight = ir.val(f"w{i}", const_value=ir.tensor(array, name=f"w{i}"))
+        node = ir.node("MatMul", [last, weight], name=f"m{i}")
+        constants.append(weight)
+        nodes.append(node)
+        last = node.outputs[0]
+    last.name, last.dtype, last.shape = "y", ir.DataType.FLOAT, ir.Shape(["n", rows])
+    graph = ir.Graph(
+        [x], [last], nodes=nodes, initializers=constants, opset_imports={"": 17}, name="model"
+    )
+    return ir.Model(graph, ir_version=8)
+
+
+def weights_of(model: ir.Model) -> dict[str, np.ndarray]:
+    found = {}
+    for name, value in model.graph.initializers.items():
+        assert value.const_value is not None
+        found[name] = value.const_value.numpy()
+    return found
+
+
+def test_few_weights_stay_inside(tmp_path: Path) -> None:
+    save_graph(chain(), tmp_path / "model.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    assert weights_of(read_graph(tmp_path / "model.onnx")).keys() == {"w0", "w1", "w2"}
+
+
+@pytest.mark.usefixtures("many_weights")
+def test_many_weights_go_beside_aligned_and_come_back_unread(tmp_path: Path) -> None:
+    model = chain()
+    before = weights_of(model)
+    save_graph(model, tmp_path / "model.onnx")
+    assert {p.name for p in tmp_path.iterdir()} == {"model.onnx", "model.onnx_data"}
+    onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    back = read_graph(tmp_path / "model.onnx")
+    for value in back.graph.initializers.values():
+        tensor = value.const_value
+        assert isinstance(tensor, ir.ExternalTensor)
+        assert tensor.location == "model.onnx_data"
+        assert (tensor.offset or 0) % 64 == 0
+    after = weights_of(back)
+    assert all(np.array_equal(after[n], before[n]) for n in before)
+
+
+@pytest.mark.usefixtures("many_weights")
+def test_writing_leaves_the_model_as_it_was_even_when_it_fails(tmp_path: Path) -> None:
+    model = chain()
+    tensors = [v.const_value for v in model.graph.initializers.values()]
+    save_graph(model, tmp_path / "model.onnx")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises((OSError, OutputError)):
+        save_graph(model, tmp_path / "taken")
+    assert [v.const_value for v in model.graph.initializers.values()] == tensors
+
+
+@pytest.mark.usefixtures("many_weights")
+def test_a_graph_in_a_bundle_is_hashed_and_written_the_same_each_time(tmp_path: Path) -> None:
+    hashes = []
+    for _ in range(2):
+        with BundleWriter(tmp_path / "bundle") as writer:
+            assert write_graph(chain(), writer, "onnx/model.onnx") == (
+                "onnx/model.onnx",
+                "onnx/model.onnx_data",
+            )
+            hashes.append({name: e.sha256 for name, e in writer.entries.items()})
+    assert hashes[0] == hashes[1]
+    assert set(hashes[0]) == {"onnx/model.onnx", "onnx/model.onnx_data"}
+
+
+@pytest.mark.usefixtures("many_weights")
+def test_a_graph_whose_weights_are_on_disk_is_written_again(tmp_path: Path) -> None:
+    save_graph(chain(), tmp_path / "one" / "model.onnx")
+    save_graph(read_graph(tmp_path / "one" / "model.onnx"), tmp_path / "two" / "model.onnx")
+    for name in ("model.onnx", "model.onnx_data"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../model.onnx_data", "a/../../b", "link"])
+@pytest.mark.usefixtures("many_weights")
+def test_weights_outside_the_folder_are_refused(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "graph"
+    save_graph(chain(), folder / "model.onnx")
+    outside = tmp_path / "outside"
+    (folder / "model.onnx_data").rename(outside)
+    (folder / "link").symlink_to(outside)
+    proto = onnx.load(folder / "model.onnx", load_external_data=False)
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    onnx.save(proto, folder / "model.onnx")
+    with pytest.raises(InputError, match="leaves its folder"):
+        read_graph(folder / "model.onnx")
+
+
+@pytest.mark.usefixtures("many_weights")
+def test_weights_that_are_missing_or_cut_off_are_refused(tmp_path: Path) -> None:
+    save_graph(chain(), tmp_path / "model.onnx")
+    data = tmp_path / "model.onnx_data"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(InputError, match="ends before byte"):
+        read_graph(tmp_path / "model.onnx")
+    data.unlink()
+    with pytest.raises(InputError, match="is missing"):
+        read_graph(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("data", [b"", b"not onnx", b"\x08\x08\x12\xff\xff", b"{}" * 500])
+def test_what_is_no_graph_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(data)
+    with pytest.raises(InputError):
+        read_graph(tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="no graph"):
+        read_graph(tmp_path / "absent.onnx")
