@@ -50,6 +50,8 @@ class Preprocessor:
     @property
     def text_encoder(self) -> TextEncoder:
         """The part for texts; InputError if the model takes none."""
+        if self.text is None and self.image is None:
+            raise InputError("there is no tokenizer here: only arrays of token ids can be run")
         if self.text is None:
             raise InputError("this model takes no text: give images")
         return self.text

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class TextEncoder:
         self.max_length: int | None = settings.get("max_length")
         self.pad_token_id = int(settings.get("pad_token_id", 0))
         self.lowercase = bool(settings.get("lowercase", False))
+        self._turn = Lock()  # a tokenizer that is used while its truncation is set raises
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -80,23 +82,24 @@ class TextEncoder:
         """
         limit = self._limit(max_length)
         tokenizer = self.tokenizer
-        if limit is None:
-            tokenizer.no_truncation()
-        else:
+        if limit is not None:
             special = max(tokenizer.num_special_tokens_to_add(isinstance(t, tuple)) for t in texts)
             if limit <= special + stride:
                 raise InputError(
                     f"max_length is {limit}, but {special} special tokens and a stride of {stride} "
                     "have to fit in"
                 )
-            tokenizer.enable_truncation(limit, stride=stride, strategy=truncate)
         prepared = [self._prepared(text) for text in texts]
-        try:
-            encodings: list[Encoding] = tokenizer.encode_batch(prepared)
-        except Exception as error:  # tokenizers raises bare exceptions
-            raise InputError(f"these texts cannot be cut to {limit} tokens: {error}") from error
-        finally:
-            tokenizer.no_truncation()
+        with self._turn:
+            if limit is not None:
+                tokenizer.enable_truncation(limit, stride=stride, strategy=truncate)
+            try:
+                encodings: list[Encoding] = tokenizer.encode_batch(prepared)
+            except Exception as error:  # tokenizers raises bare exceptions
+                within = "" if limit is None else f" within {limit} tokens"
+                raise InputError(f"the tokenizer cannot encode this{within}: {error}") from error
+            finally:
+                tokenizer.no_truncation()
         return encodings
 
     def feeds(self, encodings: Sequence[Encoding]) -> Feeds:

@@ -14,7 +14,7 @@ from edgetfm.runtime.tasks import (
     question_answering,
     token_classification,
 )
-from edgetfm.runtime.tasks._texts import Asked, text_items
+from edgetfm.runtime.tasks._texts import Asked, single_text_items, text_items
 
 
 def image_items(inputs: Any) -> tuple[list[Any], bool]:
@@ -38,9 +38,9 @@ class Way:
 
 WAYS: dict[str, Way] = {
     "feature-extraction": Way(text_items, embeddings.embed_texts),
-    "fill-mask": Way(text_items, fill_mask.fill_masks),
+    "fill-mask": Way(single_text_items, fill_mask.fill_masks),
     "text-classification": Way(text_items, classification.classify_texts, wrap=True),
-    "token-classification": Way(text_items, token_classification.classify_tokens),
+    "token-classification": Way(single_text_items, token_classification.classify_tokens),
     "question-answering": Way(question_answering.qa_items, question_answering.answer_questions),
     "image-classification": Way(image_items, classification.classify_images),
     "image-feature-extraction": Way(image_items, embeddings.embed_images),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetfm.errors import InputError
+from edgetfm.errors import InputError, listed
 from edgetfm.runtime.model import Model
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import Text, checked_texts
@@ -45,6 +45,15 @@ def text_items(inputs: Any) -> tuple[list[Text], bool]:
         if not items:
             return [], False
     return checked_texts(items), single
+
+
+def single_text_items(inputs: Any) -> tuple[list[Text], bool]:
+    """As text_items, for tasks that know no pairs."""
+    items, single = text_items(inputs)
+    pairs = [f"item {i} is a pair" for i, item in enumerate(items) if isinstance(item, tuple)]
+    if pairs:
+        raise InputError(f"this task takes one text at a time:\n{listed(pairs)}")
+    return items, single
 
 
 def _from_mapping(item: Mapping[str, Any]) -> Any:

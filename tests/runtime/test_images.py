@@ -200,6 +200,15 @@ def test_files_that_are_no_images_are_input_errors(photo: Image.Image, tmp_path:
         reader()(Image.fromarray(np.full((4, 4), 1 << 20, np.int32)))
 
 
+def test_a_decompression_bomb_is_an_input_error(
+    photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match="decompression bomb"):
+        reader()(tmp_path / "large.png")
+
+
 def test_images_of_different_sizes_need_a_resize(photo: Image.Image) -> None:
     with pytest.raises(InputError, match="different sizes"):
         reader(resize={"mode": "none"})([photo, photo.resize((10, 10))])

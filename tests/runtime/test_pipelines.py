@@ -131,6 +131,12 @@ def test_entities_point_into_the_text(tiny_bundle: TinyBundle, texts: list[str])
         assert piece.replace(" ", "") == entity["word"].replace(" ", "")
 
 
+def test_pairs_are_refused_where_they_mean_nothing(tiny_bundle: TinyBundle) -> None:
+    ours = pipeline(tiny_bundle("distilbert", "token-classification").bundle)
+    with pytest.raises(InputError, match="takes one text at a time:\nitem 1 is a pair"):
+        ours(["fine", ("a", "b")])
+
+
 # --- question-answering -------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,20 @@ def test_what_is_no_text_is_an_input_error(
 ) -> None:
     with pytest.raises(InputError, match=said):
         pair[1](given)
+
+
+def test_text_that_is_not_unicode_is_an_input_error(pair: tuple[Any, TextEncoder]) -> None:
+    with pytest.raises(InputError, match="cannot encode this"):
+        pair[1](["half a surrogate: \ud800"])
+
+
+def test_threads_may_share_an_encoder(pair: tuple[Any, TextEncoder], texts: list[str]) -> None:
+    _, ours = pair
+    with ThreadPoolExecutor(8) as pool:
+        shapes = pool.map(
+            lambda n: ours(texts * 5, max_length=n)["input_ids"].shape[1], [5, 9, 13, 6] * 25
+        )
+        assert list(shapes) == [5, 9, 13, 6] * 25
 
 
 def test_a_length_without_room_is_an_input_error(pair: tuple[Any, TextEncoder]) -> None:
