@@ -54,6 +54,54 @@ def ledger_text(ledger: Ledger) -> str:
     return f"{table(headers, rows)}\n\n{click.style(held, fg=colour, bold=True)}"
 
 
+def bundle_text(data: Mapping[str, Any]) -> str:
+    """What matters of a manifest; `--json` has all of it."""
+    facts: dict[str, Any] = {
+        "task": data["task"],
+        "family": f"{data['family']} ({data['route']} route)",
+        "source": data["source"].get("name", ""),
+        "licence": data["licence"],
+        "size": size(data["total_bytes"]),
+    }
+    for name, component in data["components"].items():
+        facts[name] = {
+            way: ", ".join(map(tensor_text, component["signature"][way]))
+            for way in ("inputs", "outputs")
+        } | {
+            precision: f"{variant['file']}, {size(data['variant_bytes'][precision])}"
+            + (" (default)" if precision == data["default"] else "")
+            for precision, variant in component["variants"].items()
+        }
+    labels = data["labels"]
+    facts |= {
+        "labels": f"{len(labels)}: {', '.join(labels[:8])}" if labels else None,
+        "session": {k: v for k, v in data["session"].items() if v} or None,
+        "budget": data["budget"],
+        "calibration": data["calibration"].get("name"),
+        "proof": _proof_text(data["ledger"]),
+    }
+    return facts_text(facts)
+
+
+def model_text(data: Mapping[str, Any]) -> str:
+    """What a model that can be exported is."""
+    tensors = {way: ", ".join(map(tensor_text, named)) for way, named in data["signature"].items()}
+    return facts_text({**data, "signature": tensors})
+
+
+def tensor_text(tensor: Mapping[str, Any]) -> str:
+    """A tensor as `name dtype[axes]`."""
+    return f"{tensor['name']} {tensor['dtype']}[{', '.join(map(str, tensor['shape']))}]"
+
+
+def _proof_text(ledger: Mapping[str, Any] | None) -> str:
+    if ledger is None:
+        return "none: it has no parity.json"
+    bound = [rung for rung in ledger["rungs"] if rung["bound"]]
+    held = sum(bool(rung["passed"]) for rung in bound)
+    return f"{held} of {len(bound)} steps hold, on {ledger['machine'].get('cpu', 'this machine')}"
+
+
 def facts_text(data: Mapping[str, Any]) -> str:
     """Facts a line each; a fact that has parts is indented below its name."""
     return "\n".join(_fact_lines(data, ""))

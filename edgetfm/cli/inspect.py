@@ -1,11 +1,13 @@
-"""`edgetfm inspect`: what is in a bundle or a checkpoint."""
+"""`edgetfm inspect`: what is in a bundle or a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from edgetfm.bundle import MANIFEST
 from edgetfm.cli._output import Output
 from edgetfm.cli._verb import verb
 
@@ -13,9 +15,37 @@ from edgetfm.cli._verb import verb
 @verb()
 @click.argument("path", type=click.Path(path_type=Path))
 def command(out: Output, path: Path) -> None:
-    """Say what PATH, a bundle or a checkpoint, holds: task, inputs, variants, sizes."""
-    from edgetfm.cli._text import facts_text
+    """Say what PATH holds: a bundle, a checkpoint, or a Hugging Face folder."""
+    from edgetfm.cli._text import bundle_text, model_text
     from edgetfm.workflow import inspect_bundle
 
-    data = inspect_bundle(path)
-    out.result(data, lambda: facts_text(data))
+    if (path / MANIFEST).exists() or not (path / "config.json").is_file():
+        data = inspect_bundle(path)
+        out.result(data, lambda: bundle_text(data))
+    else:
+        data = _model_facts(path)
+        out.result(data, lambda: model_text(data))
+
+
+def _model_facts(path: Path) -> dict[str, Any]:
+    """What a model that can be exported is; its weights are looked at, not loaded."""
+    from dataclasses import asdict
+
+    from edgetfm.sources import open_source
+
+    source = open_source(path)
+    signature = {
+        "inputs": source.family.inputs(source.config, source.task),
+        "outputs": source.family.outputs(source.config, source.task),
+    }
+    return {
+        "path": str(path),
+        "kind": source.kind,
+        "family": source.family.name,
+        "task": source.task,
+        "config": asdict(source.config),
+        "signature": {way: [t.to_json() for t in tensors] for way, tensors in signature.items()},
+        "labels": list(source.labels),
+        "licence": source.licence,
+        "sha256": source.provenance.get("sha256"),
+    }
