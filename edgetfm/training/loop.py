@@ -20,7 +20,15 @@ from edgetfm.models._family import Family
 from edgetfm.progress import Progress, quiet
 from edgetfm.training.checkpoint import check_output, write_checkpoint
 from edgetfm.training.config import TrainConfig, load_config
-from edgetfm.training.data import Dataset, Split, batches, in_order, load_dataset, shifted
+from edgetfm.training.data import (
+    Dataset,
+    Split,
+    batches,
+    in_order,
+    load_dataset,
+    pixel_values,
+    shifted,
+)
 from edgetfm.training.initialize import initialize
 from edgetfm.training.schedule import warmup_cosine
 
@@ -149,8 +157,7 @@ class _Run:
     def fit(self, progress: Progress) -> None:
         """Train over all epochs, keeping the best weights."""
         config, data = self.config, self.data
-        self.module = self.family.build(self.model_config, config.task).train()
-        initialize(self.module)
+        self.module = self._build().train()
         optimizer = _optimizer(self.module, config)
         random = np.random.default_rng(config.seed)
         steps = config.epochs * math.ceil(len(data.train) / config.batch)
@@ -178,6 +185,20 @@ class _Run:
                 }
             )
         progress(self._says(config.epochs), steps, steps)
+
+    def _build(self) -> nn.Module:
+        """A fresh module that has answered once: what cannot be is said before training."""
+        pixels = torch.from_numpy(pixel_values(self.data.train.images[:2]))
+        try:
+            module = self.family.build(self.model_config, self.config.task).eval()
+            with torch.inference_mode():
+                module(pixels)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.model_config} does not make a {self.family.name} that answers: {error}"
+            ) from error
+        initialize(module)
+        return module
 
     def _step(
         self,
