@@ -1,0 +1,62 @@
+"""From a float32 graph to a variant of it, and the facts that say what was done to which node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from edgetfm.errors import DataError, InputError
+from edgetfm.progress import Progress, quiet
+from edgetfm.quantize import float16, int8
+from edgetfm.quantize.facts import Facts
+from edgetfm.quantize.linear import by_activation, find_linears, name_of
+from edgetfm.quantize.observe import Observer, groups
+from edgetfm.quantize.plan import Plan
+from edgetfm.quantize.recipes import Recipe
+from edgetfm.signature import Feeds
+
+
+def quantize_graph(
+    model: ir.Model, recipe: Recipe, feeds: Sequence[Feeds], *, progress: Progress = quiet
+) -> tuple[ir.Model, dict[str, Any]]:
+    """A new graph made from the float32 `model` by `recipe`, and facts for the report.
+
+    feeds: calibration batches; recipes that observe nothing do without. `model` is not changed.
+    Weights are read, rounded and put on disk one at a time. Raises DataError on calibration data
+    that is empty or makes NaN, InputError on a recipe that names nodes the graph does not have.
+    """
+    names = {name_of(node) for node in model.graph}
+    if unknown := [name for name in recipe.keep_float if name not in names]:
+        raise InputError(f"the recipe keeps nodes that are not in the graph: {', '.join(unknown)}")
+    copy = model.clone()
+    if recipe.precision == "fp16":
+        return float16.convert(copy)
+    if recipe.needs_calibration and not feeds:
+        raise DataError(f"the recipe '{recipe.name}' needs calibration data, none was given")
+    return _int8(copy, recipe, feeds, progress)
+
+
+def _int8(
+    model: ir.Model, recipe: Recipe, feeds: Sequence[Feeds], progress: Progress
+) -> tuple[ir.Model, dict[str, Any]]:
+    linears, left = find_linears(model, recipe.keep_float)
+    facts = Facts(linears, left)
+    plan = Plan(model, recipe, linears, facts)
+    readers = {str(x.name): group for x, group in by_activation(linears)}
+    if not feeds:
+        for group in readers.values():
+            plan.take(group, None)
+    else:
+        channels = {name: group[0].shape[0] for name, group in readers.items()}
+        with Observer(model, [*channels, *facts.wanted], feeds) as observer:
+            facts.measure(observer)
+            grams = recipe.rounding == "compensated"
+            for part in groups(channels, gram=grams):
+                seen = observer.observe(part, gram=grams, progress=progress)
+                for done, name in enumerate(part):
+                    plan.take(readers[name], seen.pop(name))
+                    progress("rounding weights", done + 1, len(part))
+    int8.run(model, plan)
+    return model, facts.to_json()

@@ -1,0 +1,90 @@
+"""The int8 embedding pass: a table of int8 rows, each with its own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgetfm.quantize.edit import Editor
+from edgetfm.quantize.linear import constant, name_of
+from edgetfm.quantize.rounding import Quantized, round_nearest
+
+SMALLEST = 1000
+"""Rows a table must have: smaller ones (positions, token types) save next to nothing."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A Gather of whole rows of a constant float table [rows, width]."""
+
+    node: ir.Node
+    table: ir.Value
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return name_of(self.node)
+
+    def may_be_int8(self, products: Sequence[ir.Node]) -> bool:
+        """Whether everything that reads the table can read int8: gathers, and these products."""
+        readers: list[ir.Node] = []
+        for user in self.table.consumers():
+            readers += user.outputs[0].consumers() if user.op_type == "Transpose" else [user]
+        return not self.table.is_graph_output() and all(
+            _gathers_rows(user) or any(user is product for product in products) for user in readers
+        )
+
+    def quantized(self) -> Quantized:
+        """The table transposed, [width, rows], a scale for each row of the table."""
+        return round_nearest(np.ascontiguousarray(constant(self.table).T))
+
+
+def find_embeddings(model: ir.Model) -> list[Embedding]:
+    """The tables that are worth storing in int8."""
+    found = []
+    for node in model.graph:
+        table = node.inputs[0] if _gathers_rows(node) else None
+        tensor = None if table is None else table.const_value
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) != 2:
+            continue
+        if int(tensor.shape.numpy()[0]) >= SMALLEST:
+            assert table is not None
+            found.append(Embedding(node, table))
+    return found
+
+
+def _gathers_rows(node: ir.Node) -> bool:
+    axis = node.attributes.get("axis")
+    return node.op_type == "Gather" and node.domain == "" and (axis is None or axis.as_int() == 0)
+
+
+def run(
+    model: ir.Model, embeddings: Sequence[Embedding], tables: Mapping[str, Quantized]
+) -> tuple[ir.Model, bool]:
+    """Gather from int8 `tables` (initializer name -> quantized table); changes `model`."""
+    editor = Editor(model)
+    made: dict[str, tuple[ir.Value, ir.Value]] = {}
+    for embedding in embeddings:
+        stem = str(embedding.table.name)
+        if stem not in made:
+            table = tables[stem]
+            made[stem] = (
+                editor.constant(stored_name(stem), table.values.T),
+                editor.constant(f"{stem}_row_scale", table.scale[:, None]),
+            )
+        rows, scales = made[stem]
+        node, name, index = embedding.node, embedding.name, embedding.node.inputs[1]
+        row = editor.before(node, "Gather", [rows, index], f"{name}_int8")[0]
+        real = editor.before(node, "Cast", [row], f"{name}_cast", to=ir.DataType.FLOAT)[0]
+        scale = editor.before(node, "Gather", [scales, index], f"{name}_scale")[0]
+        editor.replace(node, editor.before(node, "Mul", [real, scale], f"{name}_scaled")[0])
+    editor.finish()
+    return model, bool(embeddings)
+
+
+def stored_name(table: str) -> str:
+    """The name of the int8 table [rows, width] made of the float one."""
+    return f"{table}_int8"

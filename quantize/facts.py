@@ -1,0 +1,99 @@
+"""What a quantization did, for people: which nodes, how, why not, and what share of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgetfm.quantize.linear import Left, Linear
+from edgetfm.quantize.rounding import Quantized
+
+
+class Shapes(Protocol):
+    """Whoever can say the shapes of tensors."""
+
+    def shapes(self, names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of these tensors for the longest calibration item."""
+        ...
+
+
+class Facts:
+    """Collects what happened to each node of one graph."""
+
+    def __init__(self, linears: Sequence[Linear], left: Sequence[Left]) -> None:
+        self._linears = list(linears)
+        self._left = list(left)
+        self._taken: list[dict[str, Any]] = []
+        self._tables: list[dict[str, Any]] = []
+        self._macs: dict[str, int] = {}
+
+    @property
+    def wanted(self) -> list[str]:
+        """The tensors whose shapes tell how much work each node left in float is."""
+        names = []
+        for left in self._left:
+            a, b = left.node.inputs[:2]
+            names += [str(v.name) for v in (a, b) if v is not None and v.const_value is None]
+            names.append(str(left.node.outputs[0].name))
+        return list(dict.fromkeys(names))
+
+    def measure(self, shapes: Shapes) -> None:
+        """Count the multiply-accumulates of every matrix product for the longest item."""
+        sizes = dict(shapes.shapes([*self.wanted, *(str(li.x.name) for li in self._linears)]))
+        for linear in self._linears:
+            self._macs[linear.name] = prod(sizes[str(linear.x.name)]) * linear.shape[1]
+        for left in self._left:
+            output = prod(sizes[str(left.node.outputs[0].name)])
+            self._macs[left.name] = output * self._inner(left, sizes)
+
+    def _inner(self, left: Left, sizes: Mapping[str, tuple[int, ...]]) -> int:
+        """The length of the sums, from the left input."""
+        a = left.node.inputs[0]
+        assert a is not None
+        shape = sizes.get(str(a.name))
+        if shape is None:
+            assert a.const_value is not None
+            shape = tuple(int(d) for d in a.const_value.shape.numpy())
+        attribute = left.node.attributes.get("transA")
+        return shape[0] if attribute is not None and attribute.as_int() else shape[-1]
+
+    def take(self, linear: Linear, alpha: float, where: str, error: float | None) -> None:
+        """A product became int8, with this smoothing and this relative squared error."""
+        entry: dict[str, Any] = {"node": linear.name, "shape": list(linear.shape)}
+        if alpha:
+            entry |= {"alpha": alpha, "smoothing": where}
+        if error is not None:
+            entry["error"] = float(f"{np.sqrt(error):.3g}")
+        self._taken.append(entry)
+
+    def take_table(self, name: str, table: Quantized) -> None:
+        """An embedding table became int8."""
+        width, rows = table.values.shape
+        self._tables.append({"table": name, "shape": [rows, width]})
+
+    def leave_table(self, name: str, reason: str) -> None:
+        """An embedding table stays in float."""
+        self._tables.append({"table": name, "left_in_float": reason})
+
+    @property
+    def share(self) -> float | None:
+        """The share of multiply-accumulates in int8; None if nothing was measured."""
+        total = sum(self._macs.values())
+        done = {entry["node"] for entry in self._taken}
+        return sum(m for name, m in self._macs.items() if name in done) / total if total else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts. `error` is the relative root mean square error of a node's output."""
+        facts: dict[str, Any] = {
+            "matrix_products_in_int8": len(self._taken),
+            "matrix_products_in_float": len(self._left),
+        }
+        if self.share is not None:
+            facts["share_of_multiply_accumulates_in_int8"] = round(self.share, 4)
+        facts["nodes"] = self._taken
+        facts["left_in_float"] = [{"node": left.name, "reason": left.reason} for left in self._left]
+        facts["embeddings"] = self._tables
+        return facts

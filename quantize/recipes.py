@@ -1,0 +1,99 @@
+"""The recipes, one row each: which parts of a graph get which type, and how that is chosen.
+
+A recipe is a value. The one that made a variant is saved in its bundle; the same recipe and the
+same calibration data give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from edgetfm.errors import InputError, listed
+
+Precision = Literal["int8", "fp16"]
+Rounding = Literal["nearest", "compensated"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a variant is made from the float32 graph.
+
+    precision: the type of the matrix products; also the variant's name in the bundle.
+    embeddings: whether embedding tables are stored in int8, a scale a row.
+    smoothing: the strengths tried at each activation; the one with the smallest measured output
+    error is taken, or none. () leaves smoothing out.
+    min_gain: a Mul is added for smoothing only where the error shrinks by this factor or more;
+    where the scale folds into weights it costs nothing and any gain is taken.
+    rounding: `nearest`, or `compensated`: each row of a weight is rounded so that it makes up for
+    the error of the rows before it, on calibration data.
+    keep_float: names of nodes left in float32.
+    """
+
+    name: str
+    precision: Precision
+    embeddings: bool = True
+    smoothing: tuple[float, ...] = ()
+    min_gain: float = 1.0
+    rounding: Rounding = "nearest"
+    keep_float: tuple[str, ...] = ()
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether activations must be observed."""
+        return bool(self.smoothing) or self.rounding != "nearest"
+
+    def to_json(self) -> dict[str, Any]:
+        """The form it has in edgetfm.json."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; an InputError lists everything that is wrong."""
+        if not isinstance(data, Mapping):
+            raise InputError(f"a recipe is a JSON object, this is {type(data).__name__}")
+        known = {f.name for f in fields(cls)}
+        problems = [f"unknown field '{key}'" for key in data if key not in known]
+        problems += [f"missing field '{key}'" for key in ("name", "precision") if key not in data]
+        for key, value in data.items():
+            wanted = _KINDS.get(key)
+            if wanted and not wanted(value):
+                problems.append(f"{key} cannot be {value!r}")
+        if problems:
+            raise InputError(f"this is not a recipe:\n{listed(problems)}")
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
+        return cls(**values)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "name": lambda v: isinstance(v, str),
+    "precision": lambda v: v in ("int8", "fp16"),
+    "embeddings": lambda v: isinstance(v, bool),
+    "smoothing": lambda v: (
+        isinstance(v, (list, tuple)) and all(_number(a) and 0 <= a <= 1 for a in v)
+    ),
+    "min_gain": lambda v: _number(v) and v >= 1,
+    "rounding": lambda v: v in ("nearest", "compensated"),
+    "keep_float": lambda v: isinstance(v, (list, tuple)) and all(isinstance(n, str) for n in v),
+}
+
+RECIPES: dict[str, Recipe] = {
+    r.name: r
+    for r in (
+        Recipe(
+            "int8",
+            "int8",
+            smoothing=(0.6, 0.75, 0.85, 0.95),
+            min_gain=1.1,
+            rounding="compensated",
+        ),
+        Recipe("fp16", "fp16", embeddings=False),
+    )
+}

@@ -1,0 +1,123 @@
+"""How strongly to smooth an activation: its channels divided by a scale, weights multiplied by it.
+
+One scale serves a whole activation tensor, so a channel ten times larger than the rest takes the
+precision of all others (SmoothQuant, Xiao et al., https://arxiv.org/abs/2211.10438). Each strength
+is judged by what counts: the error in the layer's output, with weights and activations rounded, on
+whole calibration items, since a dynamic scale is that of the item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgetfm.quantize.observe import Activation
+from edgetfm.quantize.rounding import Matrix, round_nearest
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """The scale of one activation, [channels]: x / scale is quantized, scale * weight too.
+
+    alpha: the strength it came from. error, plain: the relative squared error of the layers'
+    outputs with and without it.
+    """
+
+    alpha: float
+    scale: Matrix
+    error: float
+    plain: float
+
+    @property
+    def gain(self) -> float:
+        """By how much the error shrinks."""
+        return self.plain / self.error if self.error else 1.0
+
+
+def choose_smoothing(
+    activation: Activation, weights: Sequence[Matrix], strengths: Sequence[float]
+) -> Smoothing:
+    """The strength with the smallest output error over the layers that read this activation."""
+    wanted = [[x @ w for w in weights] for x in activation.sample]
+    largest_weight = np.max([np.abs(w).max(axis=1) for w in weights], axis=0)
+    ones = np.ones(activation.channels, np.float32)
+
+    def error(scale: Matrix) -> float:
+        rounded = [round_nearest(w * scale[:, None]).dequantized() for w in weights]
+        return output_error(activation.sample, rounded, scale, wanted)
+
+    plain = error(ones)
+    best = Smoothing(0.0, ones, plain, plain)
+    for alpha in strengths:
+        if alpha > 0:
+            scale = smoothing_scale(expected_range(activation.largest), largest_weight, alpha)
+            best = min(best, Smoothing(alpha, scale, error(scale), plain), key=lambda s: s.error)
+    return best
+
+
+FLOOR_QUANTILE = 0.9
+
+
+def expected_range(largest: Matrix) -> Matrix:
+    """The range to expect of each channel: what calibration saw, but no less than a common floor.
+
+    Some channels fire on few words only. Calibration sees them silent, and a scale made for that
+    would magnify the first word that wakes them until it takes the precision of all others. So
+    channels are only ever made smaller than the floor's, which ninety in a hundred stay below.
+    Measured on MiniLM with the shipped texts: pooled cosine on film reviews 0.991 without, 0.9987
+    with the floor.
+    """
+    return np.maximum(largest, np.quantile(largest, FLOOR_QUANTILE).astype(np.float32))
+
+
+def smoothing_scale(largest_x: Matrix, largest_w: Matrix, alpha: float) -> Matrix:
+    """amax_x^alpha / amax_w^(1-alpha), with geometric mean 1; a channel never seen keeps 1.
+
+    A channel whose inputs or weights are all zero is left out: any scale is right for it, and
+    the formula's would be 0 or infinite.
+    """
+    used = (largest_x > 0) & (largest_w > 0)
+    scale = np.ones(len(largest_x))
+    if used.any():
+        x, w = largest_x[used].astype(np.float64), largest_w[used].astype(np.float64)
+        logs = alpha * np.log(x) - (1 - alpha) * np.log(w)
+        scale[used] = np.exp(np.clip(logs - logs.mean(), -_LIMIT, _LIMIT))
+    return scale.astype(np.float32)
+
+
+_LIMIT = float(np.log(1e4))  # keeps 1/scale and scale * weight far from overflow in any type
+
+
+def output_error(
+    items: Sequence[Matrix],
+    weights: Sequence[Matrix],
+    scale: Matrix,
+    wanted: Sequence[Sequence[Matrix]],
+) -> float:
+    """The squared error of x / scale @ weight, both rounded, relative to `wanted`.
+
+    It is relative for each token, then averaged: the few tokens with huge activations would
+    otherwise decide alone, and the norm that follows takes their size away anyway.
+    """
+    total, tokens = 0.0, 0
+    for x, outputs in zip(items, wanted, strict=True):
+        seen = as_quantized(x / scale)
+        for weight, y in zip(weights, outputs, strict=True):
+            error = seen @ weight - y
+            power = np.square(y).sum(axis=1)
+            real = power > 0
+            total += float((np.square(error).sum(axis=1)[real] / power[real]).sum())
+            tokens += int(real.sum())
+    return total / tokens if tokens else 0.0
+
+
+def as_quantized(x: Matrix) -> Matrix:
+    """What is left of x after DynamicQuantizeLinear: 256 steps from min(x, 0) to max(x, 0)."""
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    if low == high:
+        return x
+    step = np.float32((high - low) / 255)
+    zero = np.float32(np.rint(np.clip(-low / step, 0, 255)))
+    return np.asarray((np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step, np.float32)
