@@ -75,7 +75,7 @@ check: $(STAMP_DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 0 tests/test_packaging.py -m "not slow"
+	$(BIN)/python -m pytest -q -n 0 tests/test_packaging.py
 
 format: $(STAMP_DEV)
 	$(BIN)/ruff check --fix
