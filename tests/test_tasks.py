@@ -29,6 +29,6 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
 def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
     measures = {name for name, _ in Budget.parse(task.budget).bounds}
     if task.outputs[-1].kind in ("logits", "span"):
-        assert measures == {"agreement"}
+        assert measures in ({"agreement"}, {"kl"})
     else:
         assert measures == {"cosine", "worst_cosine"}
