@@ -45,20 +45,18 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """`bias` is added to the scores and broadcasts to [batch, heads, sequence, sequence]."""
-        query, key, value = self.qkv(x).split(x.shape[-1], dim=-1)
+        packed = self.qkv(x).reshape(*x.shape[:2], 3 * self.heads, self.head_width)
+        query, key, value = packed.split(self.heads, dim=2)
         if self.scale != 1.0:
             query = query * self.scale
-        scores = torch.matmul(self._heads(query, (1, 2, 0, 3)), self._heads(key, (1, 2, 3, 0)))
+        scores = torch.matmul(query.permute(1, 2, 0, 3), key.permute(1, 2, 3, 0))
         if bias is not None:
             scores = scores + bias
         weights = self.dropout(torch.softmax(scores, dim=-1))
-        mixed = torch.matmul(weights, self._heads(value, (1, 2, 0, 3)))
+        mixed = torch.matmul(weights, value.permute(1, 2, 0, 3))
         mixed = mixed.permute(2, 0, 1, 3).reshape(x.shape)
         out: Tensor = self.out(mixed)
         return out
-
-    def _heads(self, x: Tensor, order: tuple[int, ...]) -> Tensor:
-        return x.reshape(x.shape[0], x.shape[1], self.heads, self.head_width).permute(order)
 
     def fold_scale(self) -> None:
         """Move 1/sqrt(head width) into the query's weights: one operation less for ever."""

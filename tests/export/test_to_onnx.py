@@ -120,21 +120,17 @@ def test_the_same_source_gives_the_same_bytes_and_they_tell_nothing_of_this_mach
     assert not re.search(rb"secret-place|site-packages|\.py\b|/tmp/|torch", data)
 
 
-def test_progress_is_told_to_the_end(source: Source) -> None:
-    told: list[tuple[str, int, int]] = []
-    to_onnx(
-        source.module(),
-        source.signature.inputs,
-        source.signature.outputs,
-        progress=lambda *step: told.append(step),
-    )
-    assert told[0][:2] == ("tracing", 0)
-    assert told[-1][1] == told[-1][2]
-
-
 class Doubler(nn.Module):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"y": x * 2}
+
+
+def test_progress_is_told_to_the_end() -> None:
+    told: list[tuple[str, int, int]] = []
+    x, y = (TensorSpec(name, "float32", ("batch", 3)) for name in "xy")
+    to_onnx(Doubler(), (x,), (y,), progress=lambda *step: told.append(step))
+    assert told[0][:2] == ("tracing", 0)
+    assert told[-1][1] == told[-1][2]
 
 
 @pytest.mark.parametrize(
