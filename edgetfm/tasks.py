@@ -54,7 +54,9 @@ TASKS: dict[str, Task] = {
             _EMBEDDING_BUDGET,
             ("sentence-similarity", "sentence-embedding", "embedding", "embeddings", "default"),
         ),
-        Task("fill-mask", "text", (_TOKEN_LOGITS,), _AGREEMENT_BUDGET, ("masked-lm",)),
+        # A mean divergence of 0.01 nats is 1 % of perplexity under PyTorch's own predictions;
+        # the first of 30,000 words changes places with the second far too easily to count.
+        Task("fill-mask", "text", (_TOKEN_LOGITS,), "kl:0.01", ("masked-lm",)),
         Task(
             "text-classification",
             "text",

@@ -63,7 +63,8 @@ class Tried:
 class Draft:
     """A bundle in the making.
 
-    truth, judged: PyTorch's answers to the evidence's cases and to what it is judged by.
+    truth: PyTorch's answers to the evidence's cases, or to the first of them, when a bundle is
+    quantized without PyTorch. judged: its answers, or the fp32 graph's, to what it is judged by.
     """
 
     writer: BundleWriter
@@ -275,8 +276,8 @@ def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
     """Replay the vectors on what ships, write the evidence, and put the bundle in place."""
     chosen = manifest.default
     run = session_run(draft.path(chosen), settings=draft.session)
-    shipped = [run(f) for f in draft.evidence.cases]
-    write_vectors(draft.writer, draft.evidence.cases, draft.truth, shipped, chosen)
+    cases = draft.evidence.cases[: len(draft.truth)]
+    write_vectors(draft.writer, cases, draft.truth, [run(f) for f in cases], chosen)
     if chosen != "fp32" and not keep_fp32:
         draft.drop("fp32")
     component = replace(manifest.components["model"], variants=draft.variants)

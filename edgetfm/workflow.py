@@ -200,7 +200,9 @@ def quantize_bundle(
         path = None if calibration is None else Path(calibration)
         evidence = gather(preprocessor, signature, kind, path, None)
         vectors = read_vectors(old)
-        evidence = replace(evidence, cases=vectors.cases)
+        kept = [_shapes(feeds) for feeds in vectors.cases]
+        others = [feeds for feeds in evidence.cases if _shapes(feeds) not in kept]
+        evidence = replace(evidence, cases=[*vectors.cases, *others])
         draft = Draft(
             writer=writer,
             subject=Subject(kind, signature),
@@ -211,7 +213,9 @@ def quantize_bundle(
         )
         draft.variants["fp32"] = fp32
         draft.truth = vectors.pytorch
-        draft.judged = [session_run(old.path(fp32.file))(f) for f in evidence.judged]
+        float_graph = session_run(old.path(fp32.file))
+        draft.judged = _answers(float_graph, evidence.judged, "the fp32 graph", progress)
+        del float_graph
         prove_float(draft)
         chosen = choose(draft, quantize, prefer)
         components = {"model": Component(signature, draft.variants)}
@@ -225,6 +229,10 @@ def quantize_bundle(
         )
         result = finish(draft, made, keep_fp32=True)
     return _result(result, draft, started)
+
+
+def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in feeds.items()}
 
 
 def verify_bundle(

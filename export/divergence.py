@@ -15,10 +15,10 @@ from edgetfm.signature import Feeds
 def first_module_divergence(
     module: nn.Module, graph: Path, feeds: Feeds, *, limit: float
 ) -> Divergence | None:
-    """The first submodule whose output the graph computes differently, None if none does.
+    """The first leaf module whose output the graph computes differently, None if none does.
 
-    Nodes are named after the submodule they come from, so the last float of `layers.0.norm/...`
-    is what the submodule `layers.0.norm` returns. limit: a relative L2 error.
+    Nodes are named after the module they come from, so the last float of `layers.0.norm/...` is
+    what the module `layers.0.norm` returns. limit: a relative L2 error.
     """
     wanted = module_outputs(module, feeds)
     last = {node.partition("/")[0]: (name, node) for name, node in float_values(graph)}
@@ -33,7 +33,7 @@ def first_module_divergence(
 
 
 def module_outputs(module: nn.Module, feeds: Feeds) -> Feeds:
-    """What every submodule that returns one tensor returns, by its path, in the order of calls."""
+    """What every leaf module that returns one tensor returns, by its path, in order of calls."""
     seen: Feeds = {}
 
     def keep(path: str) -> Any:
@@ -43,7 +43,8 @@ def module_outputs(module: nn.Module, feeds: Feeds) -> Feeds:
 
         return hook
 
-    handles = [m.register_forward_hook(keep(path)) for path, m in module.named_modules() if path]
+    leaves = [(path, m) for path, m in module.named_modules() if not any(m.children())]
+    handles = [leaf.register_forward_hook(keep(path)) for path, leaf in leaves]
     try:
         with torch.inference_mode():
             module(**{name: torch.from_numpy(array) for name, array in feeds.items()})
