@@ -125,7 +125,7 @@ def read_tokenizer(folder: Path, *, longest: int, trust_remote_code: bool = Fals
     token, number = next(((t, n) for t, n in known if n is not None), (candidates[0], 0))
     limits = (config.get("model_max_length"), sentence.get("max_seq_length"), longest)
     entry: dict[str, Any] = {
-        "max_length": min(int(x) for x in limits if isinstance(x, int | float) and 0 < x < 1e9),
+        "max_length": min(int(x) for x in limits if type(x) in (int, float) and 0 < x < 1e9),
         "pad_token_id": number,
         "pad_token": token,
     }
