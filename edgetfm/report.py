@@ -124,6 +124,8 @@ def _ledger_row(rung: Rung, output: str, measures: Measures) -> LedgerRow:
 
 def share(value: float) -> str:
     """A number near 1, cut and not rounded: it never looks better than it is."""
+    if abs(value - 1) < 1e-12:
+        return "1.0000"  # what is missing is the rounding of the cosine itself
     digits = 7 if 0.9999 < value < 1 else 4
     if not math.isfinite(value):
         return str(value)
@@ -164,7 +166,7 @@ def _tried_row(tried: Mapping[str, Any]) -> dict[str, str]:
         "variant": str(tried["precision"]),
         "size": size(tried["bytes"]),
         "time to fp32": "" if latency is None else f"{latency:.2f}x",
-        "spread": f"±{spread:.0%}" if spread else "",
+        "spread": f"±{spread:.1%}" if spread else "",
         "cosine": share(judged["cosine"]) if "cosine" in judged else "",
         "worst cosine": share(judged["worst_cosine"]) if "worst_cosine" in judged else "",
         "agreement": f"{judged['agreement']:.2%}" if "agreement" in judged else "",

@@ -21,7 +21,7 @@ from edgetfm.quantize.rounding import Matrix
 
 Indices = NDArray[np.int64]
 
-_BATCH, _SEQUENCE = 2, 3  # sizes of the numbers sent through, unequal and not 1
+_FREE = (2, 3, 7, 11)  # sizes of free axes of the numbers sent through, unequal and not 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _into_columns(x: ir.Value, linears: Sequence[Linear]) -> IntoColumns | None:
             return None
         value = inner
     linear = ends[id(value)]
-    columns = _columns(path, linear.shape[1])
+    columns = _columns(path, _numbers(value, linear.shape[1]))
     if columns is None or not _used_only_on(path, x, value, columns, linear.shape[1]):
         return None
     return IntoColumns(linear, columns)
@@ -113,9 +113,9 @@ def _operand(node: ir.Node) -> int | None:
     return None
 
 
-def _columns(path: Sequence[tuple[ir.Node, int]], outputs: int) -> Indices | None:
+def _columns(path: Sequence[tuple[ir.Node, int]], numbers: Indices) -> Indices | None:
     """The column of the linear layer that each channel at the end of `path` comes from."""
-    sent: Indices | None = _numbers(outputs)
+    sent: Indices | None = numbers
     for node, output in path:
         sent = None if sent is None else _through(node, output, sent)
     if sent is None:
@@ -124,8 +124,12 @@ def _columns(path: Sequence[tuple[ir.Node, int]], outputs: int) -> Indices | Non
     return None if (rows != rows[0]).any() else rows[0]
 
 
-def _numbers(outputs: int) -> Indices:
-    return np.broadcast_to(np.arange(outputs), (_BATCH, _SEQUENCE, outputs)).copy()
+def _numbers(value: ir.Value, outputs: int) -> Indices:
+    """An array of the shape of `value` in which each entry is the number of its column."""
+    known = ["batch", "sequence"] if value.shape is None else list(value.shape)[:-1]
+    free = iter(_FREE)
+    sizes = [d if isinstance(d, int) else next(free) for d in known]
+    return np.broadcast_to(np.arange(outputs), (*sizes, outputs)).copy()
 
 
 def _through(node: ir.Node, output: int, x: Indices) -> Indices | None:
@@ -183,7 +187,7 @@ def _used_only_on(
     """
     on_path = {id(node) for node, _ in path}
     scaled = set(columns.tolist())
-    sent: Indices | None = _numbers(outputs)
+    sent: Indices | None = _numbers(start, outputs)
     value = start
     for node, output in path:
         if value.is_graph_output() or any(id(user) not in on_path for user in value.consumers()):

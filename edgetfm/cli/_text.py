@@ -22,8 +22,6 @@ def export_text(result: ExportResult) -> str:
         parts.append(table(headers, rows))
     if result.notes:
         parts.append("\n".join(f"note: {note}" for note in result.notes))
-    parts.append(table(headers, rows))
-    parts += [f"note: {note}" for note in result.notes]
     parts.append(
         f"{result.path}: {result.family} for {result.task} ({result.route} route), "
         f"{result.variant}, {size(result.bytes)}, {result.seconds:.0f} s\n"
