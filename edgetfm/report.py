@@ -207,7 +207,12 @@ def fact_rows(facts: Any) -> list[tuple[str, str]]:
     """Nested facts as lines: what it is about, and what is so."""
     if not isinstance(facts, Mapping):
         return [("", cell("", facts))]
-    return [(str(k).replace("_", " "), cell(str(k), v)) for k, v in facts.items()]
+    return [(label(k), cell(str(k), v)) for k, v in facts.items()]
+
+
+def label(key: object) -> str:
+    """A key in words; a name that others gave, such as a file's or a setting's, stays as it is."""
+    return str(key) if "." in str(key) else str(key).replace("_", " ")
 
 
 def cell(key: str, value: Any) -> str:
@@ -221,7 +226,7 @@ def cell(key: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 0.1 or abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, Mapping):
-        return "; ".join(f"{str(k).replace('_', ' ')}: {cell(str(k), v)}" for k, v in value.items())
+        return "; ".join(f"{label(k)}: {cell(str(k), v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):
         if key == "shape":
             return " × ".join(map(str, value))

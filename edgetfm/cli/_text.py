@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetfm.parity import Ledger
-from edgetfm.report import cell, ledger_rows, size, tried_table
+from edgetfm.report import cell, label, ledger_rows, size, tried_table
 
 if TYPE_CHECKING:
     from edgetfm.workflow import ExportResult
@@ -109,7 +109,7 @@ def _fact_lines(data: Mapping[str, Any], indent: str) -> list[str]:
     lines = []
     width = max((len(str(key)) for key in data), default=0)
     for key, value in data.items():
-        name = str(key).replace("_", " ")
+        name = label(key)
         if isinstance(value, Mapping) and value:
             lines += [f"{indent}{name}", *_fact_lines(value, indent + "  ")]
         else:
