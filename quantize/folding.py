@@ -211,7 +211,7 @@ def apply_fold(editor: Editor, fold: Fold, scale: Matrix) -> None:
             _divide(editor, fold.node, position, slice(None), scale)
         return
     linear, columns = fold.linear, fold.columns
-    weight = linear.matrix()
+    weight = linear.matrix().copy()
     weight[:, columns] /= scale
     stored = weight.T if linear.transposed and linear.node.op_type == "Gemm" else weight
     linear.node.replace_input_with(1, editor.constant(f"{linear.weight.name}_folded", stored))

@@ -8,7 +8,6 @@ products share the quantized activation; other runtimes run it as it stands.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from edgetfm.quantize import embeddings
@@ -65,32 +64,3 @@ def _replace(editor: Editor, linear: Linear, new: Int8Weight, x: Int8Activation)
         y = editor.before(node, "Add", [y, bias], f"{name}_biased")[0]
     last = linear.add or node
     editor.replace(last, y)
-
-
-def dequantized(model: ir.Model) -> ir.Model:
-    """The same graph in float on the dequantized weights: the oracle for the int8 kernels.
-
-    What it differs from the float graph is honest rounding of the weights; what the int8 graph
-    differs from it is rounding of the activations, or a wrong kernel.
-    """
-    oracle = model.clone()
-    editor = Editor(oracle)
-    for node in list(oracle.graph):
-        if node.op_type != "MatMulInteger":
-            continue
-        quantize = node.inputs[0].producer()  # type: ignore[union-attr]
-        real, scaled = _only(node), _only(_only(node))
-        both = next(v.producer() for v in scaled.inputs if v is not real.outputs[0])  # type: ignore[union-attr]
-        assert quantize is not None
-        assert both is not None
-        steps = np.asarray(node.inputs[1].const_value.numpy(), np.float32)  # type: ignore[union-attr]
-        scale = next(np.asarray(v.const_value.numpy()) for v in both.inputs if v and v.const_value)
-        weight = editor.constant(f"{node.inputs[1].name}_float", steps * scale)  # type: ignore[union-attr]
-        product = editor.before(node, "MatMul", [quantize.inputs[0], weight], f"{node.name}_float")
-        editor.replace(scaled, product[0])
-    editor.finish()
-    return oracle
-
-
-def _only(node: ir.Node) -> ir.Node:
-    return next(iter(node.outputs[0].consumers()))

