@@ -9,7 +9,6 @@ The verbs of the command line in Python; each is imported on first use, so that
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,13 +40,20 @@ __all__ = [
     "verify_bundle",
 ]
 
-try:
-    __version__ = version("edgetfm")
-except PackageNotFoundError:  # a bare checkout
-    __version__ = "0.1.0"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'edgetfm' has no attribute '{name}'")
+
+
+def _version() -> str:
+    # importlib.metadata takes a third of the time that `edgetfm --help` has.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("edgetfm")
+    except PackageNotFoundError:  # a bare checkout
+        return "0.1.0"

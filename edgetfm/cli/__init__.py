@@ -62,9 +62,21 @@ class Verbs(click.Group):
     "4 device missing or fallen back, 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(edgetfm.__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, wanted: _print_version(ctx) if wanted else None,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Take PyTorch Transformers to the edge, and prove that they still answer the same."""
+
+
+def _print_version(ctx: click.Context) -> None:
+    click.echo(f"edgetfm {edgetfm.__version__}")
+    ctx.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+import edgetfm
 import edgetfm.cli
 from edgetfm.cli import VERBS, cli, main
 
@@ -29,9 +30,9 @@ def modules_after(*arguments: str) -> set[str]:
     return set(last[1:])
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
-def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    loaded = modules_after(*arguments)
+def test_help_imports_nothing_heavy() -> None:
+    loaded = modules_after("--help")
+    assert "importlib.metadata" not in loaded
     assert "edgetfm.cli" in loaded
     assert loaded.isdisjoint(HEAVY)
     assert not [
@@ -67,6 +68,11 @@ def test_help_goes_to_stdout_and_names_every_command(capfd: pytest.CaptureFixtur
     assert all(f"\n  {name} " in out for name in VERBS)
     assert "130 interrupted" in " ".join(out.split())
     assert err == ""
+
+
+def test_the_version_is_the_one_installed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == f"edgetfm {edgetfm.__version__}\n"
 
 
 def test_an_unknown_command_is_a_usage_error(capfd: pytest.CaptureFixture[str]) -> None:
