@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from edgetfm.bundle import MANIFEST
 from edgetfm.cli._output import Output
 from edgetfm.cli._verb import verb
 
@@ -16,6 +15,7 @@ from edgetfm.cli._verb import verb
 @click.argument("path", type=click.Path(path_type=Path))
 def command(out: Output, path: Path) -> None:
     """Say what PATH holds: a bundle, a checkpoint, or a Hugging Face folder."""
+    from edgetfm.bundle import MANIFEST
     from edgetfm.cli._text import bundle_text, model_text
     from edgetfm.workflow import inspect_bundle
 
