@@ -12,7 +12,7 @@ from edgetfm.progress import Progress, quiet
 from edgetfm.quantize import float16, int8
 from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.linear import by_activation, find_linears, name_of
-from edgetfm.quantize.observe import Observer, groups
+from edgetfm.quantize.observe import observe
 from edgetfm.quantize.plan import Plan
 from edgetfm.quantize.recipes import Recipe
 from edgetfm.signature import Feeds
@@ -50,13 +50,18 @@ def _int8(
             plan.take(group, None)
     else:
         channels = {name: group[0].shape[0] for name, group in readers.items()}
-        with Observer(model, [*channels, *facts.wanted], feeds) as observer:
-            facts.measure(observer)
-            grams = recipe.rounding == "compensated"
-            for part in groups(channels, gram=grams):
-                seen = observer.observe(part, gram=grams, progress=progress)
-                for done, name in enumerate(part):
-                    plan.take(readers[name], seen.pop(name))
-                    progress("rounding weights", done + 1, len(part))
+        observed = observe(
+            model,
+            channels,
+            feeds,
+            gram=recipe.rounding == "compensated",
+            shapes_of=facts.wanted,
+            progress=progress,
+        )
+        for seen, shapes in observed:
+            facts.measure(shapes)
+            for done, name in enumerate(list(seen)):
+                plan.take(readers[name], seen.pop(name))
+                progress("rounding weights", done + 1, done + 1 + len(seen))
     int8.run(model, plan)
     return model, facts.to_json()

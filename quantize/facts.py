@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from edgetfm.quantize.linear import Left, Linear
 from edgetfm.quantize.rounding import Quantized
-
-
-class Shapes(Protocol):
-    """Whoever can say the shapes of tensors."""
-
-    def shapes(self, names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
-        """The shapes of these tensors for the longest calibration item."""
-        ...
 
 
 class Facts:
@@ -28,6 +20,7 @@ class Facts:
         self._left = list(left)
         self._taken: list[dict[str, Any]] = []
         self._tables: list[dict[str, Any]] = []
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._macs: dict[str, int] = {}
 
     @property
@@ -40,25 +33,33 @@ class Facts:
             names.append(str(left.node.outputs[0].name))
         return list(dict.fromkeys(names))
 
-    def measure(self, shapes: Shapes) -> None:
-        """Count the multiply-accumulates of every matrix product for the longest item."""
-        sizes = dict(shapes.shapes([*self.wanted, *(str(li.x.name) for li in self._linears)]))
-        for linear in self._linears:
-            self._macs[linear.name] = prod(sizes[str(linear.x.name)]) * linear.shape[1]
-        for left in self._left:
-            output = prod(sizes[str(left.node.outputs[0].name)])
-            self._macs[left.name] = output * self._inner(left, sizes)
+    def measure(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Count the work from the shapes that tensors have for the longest calibration item."""
+        self._shapes |= shapes
+        self._macs = self._counted()
 
-    def _inner(self, left: Left, sizes: Mapping[str, tuple[int, ...]]) -> int:
-        """The length of the sums, from the left input."""
+    def _counted(self) -> dict[str, int]:
+        """The multiply-accumulates of every matrix product whose shapes are known."""
+        macs = {}
+        for linear in self._linears:
+            if shape := self._shapes.get(str(linear.x.name)):
+                macs[linear.name] = prod(shape) * linear.shape[1]
+        for left in self._left:
+            output = self._shapes.get(str(left.node.outputs[0].name))
+            if output and (inner := self._inner(left)):
+                macs[left.name] = prod(output) * inner
+        return macs
+
+    def _inner(self, left: Left) -> int:
+        """The length of the sums, from the left input; 0 if it is not known."""
         a = left.node.inputs[0]
         assert a is not None
-        shape = sizes.get(str(a.name))
-        if shape is None:
-            assert a.const_value is not None
+        shape = self._shapes.get(str(a.name), ())
+        if a.const_value is not None:
             shape = tuple(int(d) for d in a.const_value.shape.numpy())
         attribute = left.node.attributes.get("transA")
-        return shape[0] if attribute is not None and attribute.as_int() else shape[-1]
+        turned = attribute is not None and attribute.as_int() == 1
+        return (shape[0] if turned else shape[-1]) if shape else 0
 
     def take(self, linear: Linear, alpha: float, where: str, error: float | None) -> None:
         """A product became int8, with this smoothing and this relative squared error."""
@@ -81,9 +82,10 @@ class Facts:
     @property
     def share(self) -> float | None:
         """The share of multiply-accumulates in int8; None if nothing was measured."""
-        total = sum(self._macs.values())
+        macs = self._macs
         done = {entry["node"] for entry in self._taken}
-        return sum(m for name, m in self._macs.items() if name in done) / total if total else None
+        total = sum(macs.values())
+        return sum(m for name, m in macs.items() if name in done) / total if total else None
 
     def to_json(self) -> dict[str, Any]:
         """The facts. `error` is the relative root mean square error of a node's output."""

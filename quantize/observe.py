@@ -1,26 +1,25 @@
 """What the activations of a graph look like on calibration data: statistics, never the tensors.
 
-The float graph runs in onnxruntime one item at a time with the wanted tensors as extra outputs.
-Each is reduced as soon as it is there, and tensors are taken in groups, so that memory is bounded
-whatever the number of items and the size of the model. Padding never enters: an item is cut to
-its own length, and what its attention mask hides is left out.
+The float graph runs in onnxruntime piece by piece, each piece once over all items, from the
+tensors that the piece before left on disk. What is wanted of a piece is reduced as soon as it is
+there. So memory holds one piece and its statistics, whatever the size of the model and the number
+of items. Padding never enters: an item is cut to its own length, and what its attention mask
+hides is left out.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgetfm.errors import DataError
-from edgetfm.graphs import save_graph
 from edgetfm.progress import Progress, quiet
-from edgetfm.runtime.session import Session, make_session
+from edgetfm.quantize.items import Item, items
+from edgetfm.quantize.pieces import Walk
 from edgetfm.signature import Array, Feeds
 
 Matrix = NDArray[np.float32]
@@ -29,7 +28,7 @@ Gram = NDArray[np.float64]
 SAMPLE_ROWS = 1024
 """Tokens of each activation that are kept, as whole items: dynamic scales are those of an item."""
 
-GROUP_BYTES = 256 << 20
+PIECE_BYTES = 192 << 20
 """What the statistics of the tensors that are observed together may take."""
 
 
@@ -94,133 +93,67 @@ def token_size(rows: Matrix) -> Matrix:
     return np.where(size > 0, size, np.float32(1))
 
 
-class Observer:
-    """The float graph in a session, with any of its tensors as outputs."""
+def observe(
+    model: ir.Model,
+    channels: Mapping[str, int],
+    feeds: Sequence[Feeds],
+    *,
+    gram: bool,
+    shapes_of: Sequence[str] = (),
+    progress: Progress = quiet,
+) -> Iterator[tuple[dict[str, Activation], dict[str, tuple[int, ...]]]]:
+    """Piece by piece in graph order, the statistics of these tensors and the shapes of others.
 
-    def __init__(self, model: ir.Model, names: Sequence[str], feeds: Sequence[Feeds]) -> None:
-        self.items = list(items(feeds))
-        if not self.items:
-            raise DataError("no calibration data: every item is empty or masked out")
-        self._folder = tempfile.TemporaryDirectory(prefix="edgetfm-")
-        self._session = _session_with(model, names, Path(self._folder.name))
-
-    def __enter__(self) -> Observer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._session
-        self._folder.cleanup()
-
-    def shapes(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """The shapes these tensors have for the longest item."""
-        longest = max(self.items, key=lambda item: item.tokens)
-        return {n: a.shape for n, a in self._tensors(longest, names).items()}
-
-    def _tensors(self, item: Item, names: Sequence[str]) -> Feeds:
-        """These tensors for one item; onnxruntime gives no inputs back as outputs."""
-        computed = [name for name in names if name not in item.feeds]
-        given = {name: item.feeds[name] for name in names if name in item.feeds}
-        return given | (self._session.run(item.feeds, computed) if computed else {})
-
-    def observe(
-        self, channels: dict[str, int], *, gram: bool, progress: Progress = quiet
-    ) -> dict[str, Activation]:
-        """Run every item and give the statistics of these tensors, name -> channels.
-
-        Raises DataError if an item makes NaN or Inf in one of them.
-        """
-        seen = {name: Activation.empty(k, gram=gram) for name, k in channels.items()}
-        stride = max(1, sum(i.tokens for i in self.items) // (2 * SAMPLE_ROWS))
-        for done, item in enumerate(self.items):
-            for name, array in self._tensors(item, list(channels)).items():
-                rows = _rows(array, item.mask)
-                if not np.isfinite(rows).all():
-                    raise DataError(
-                        f"calibration item {item.number} makes NaN or Inf in {name}: "
-                        "look at the item, or at the model in float32"
-                    )
-                seen[name].add(rows, keep=done % stride == 0)
-            progress("calibrating", done + 1, len(self.items))
-        for activation in seen.values():
-            activation.settle()
-        return seen
+    channels: tensor name -> size of its last axis. shapes_of: tensors whose shape for the longest
+    item is wanted; those of `channels` are given too. Raises DataError if there is no data, or if
+    an item makes NaN or Inf in a tensor.
+    """
+    found = list(items(feeds))
+    if not found:
+        raise DataError("no calibration data: every item is empty or masked out")
+    stride = max(1, sum(item.tokens for item in found) // (2 * SAMPLE_ROWS))
+    longest = max(found, key=lambda item: item.tokens)
+    parts = list(parted(channels, gram=gram))
+    if not parts:
+        return
+    with Walk(model, found, [[*part] for part in parts], shapes_of) as walk:
+        for number, part in enumerate(parts):
+            seen = {name: Activation.empty(k, gram=gram) for name, k in part.items()}
+            shapes: dict[str, tuple[int, ...]] = {}
+            for done, (item, tensors) in enumerate(walk.piece(number)):
+                for name, activation in seen.items():
+                    activation.add(_rows(item, name, tensors[name]), keep=done % stride == 0)
+                if item is longest:
+                    shapes = {name: array.shape for name, array in tensors.items()}
+                progress("calibrating", number * len(found) + done + 1, len(parts) * len(found))
+            for activation in seen.values():
+                activation.settle()
+            yield seen, shapes
 
 
-def groups(channels: dict[str, int], *, gram: bool) -> Iterator[dict[str, int]]:
-    """The tensors in groups whose statistics fit in GROUP_BYTES, one tensor at the least."""
-    group: dict[str, int] = {}
+def parted(channels: Mapping[str, int], *, gram: bool) -> Iterator[dict[str, int]]:
+    """The tensors in order, in parts whose statistics fit in PIECE_BYTES, one at the least."""
+    part: dict[str, int] = {}
     taken = 0
     for name, k in channels.items():
         size = 2 * SAMPLE_ROWS * k * 4 + (k * k * 8 if gram else 0)
-        if group and taken + size > GROUP_BYTES:
-            yield group
-            group, taken = {}, 0
-        group[name] = k
+        if part and taken + size > PIECE_BYTES:
+            yield part
+            part, taken = {}, 0
+        part[name] = k
         taken += size
-    if group:
-        yield group
+    if part:
+        yield part
 
 
-@dataclass(frozen=True)
-class Item:
-    """Row `number` of all, without its padding; mask marks the tokens that count, or is None."""
-
-    number: int
-    feeds: Feeds
-    mask: NDArray[np.bool_] | None
-    tokens: int
-
-
-def items(feeds: Sequence[Feeds]) -> Iterator[Item]:
-    """Each row of each batch, cut to its own length. Rows that are masked out are left out."""
-    number = 0
-    for batch in feeds:
-        for row in range(min((len(a) for a in batch.values()), default=0)):
-            number += 1
-            one = {name: a[row : row + 1] for name, a in batch.items()}
-            for name, a in one.items():
-                if a.dtype.kind == "f" and not np.isfinite(a).all():
-                    raise DataError(f"calibration item {number} has NaN or Inf in {name}")
-            item = _cut(one, number)
-            if item is not None:
-                yield item
-
-
-def _cut(one: Feeds, number: int) -> Item | None:
-    mask = one.get("attention_mask")
-    if mask is None:
-        return Item(number, one, None, max(a.size for a in one.values()))
-    real = mask[0].astype(bool)
-    if not real.any():
-        return None
-    length = int(real.nonzero()[0][-1]) + 1
-    cut = {n: a[:, :length] if a.shape == mask.shape else a for n, a in one.items()}
-    return Item(number, cut, real[:length], length)
-
-
-def _rows(array: Array, mask: NDArray[np.bool_] | None) -> Matrix:
+def _rows(item: Item, name: str, array: Array) -> Matrix:
     """The tokens of one item that count, [tokens, channels]; its batch is 1."""
     rows = array.reshape(-1, array.shape[-1])
-    if mask is not None and len(rows) == len(mask):
-        rows = rows[mask]
+    if item.mask is not None and len(rows) == len(item.mask):
+        rows = rows[item.mask]
+    if not np.isfinite(rows).all():
+        raise DataError(
+            f"calibration item {item.number} makes NaN or Inf in {name}: "
+            "look at the item, or at the model in float32"
+        )
     return np.asarray(rows, np.float32)
-
-
-def _session_with(model: ir.Model, names: Sequence[str], folder: Path) -> Session:
-    """A session of `model` in which the tensors of these names are outputs too."""
-    outputs = model.graph.outputs
-    before = list(outputs)
-    given = {v.name for v in before}
-    wanted = set(names) - given
-    try:
-        for node in model.graph:
-            for value in node.outputs:
-                if value.name in wanted:
-                    value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-                    outputs.append(value)
-        path = folder / "observed.onnx"
-        save_graph(model, path)
-    finally:
-        outputs.clear()
-        outputs.extend(before)
-    return make_session(path)

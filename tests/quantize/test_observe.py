@@ -8,7 +8,9 @@ import pytest
 
 from edgetfm.errors import DataError
 from edgetfm.quantize import observe
-from edgetfm.quantize.observe import Observer, groups, items, token_size
+from edgetfm.quantize.items import items
+from edgetfm.quantize.observe import Activation, parted, token_size
+from edgetfm.signature import Feeds
 
 
 def looked_up(builder: Any, rng: np.random.Generator) -> ir.Model:
@@ -21,6 +23,11 @@ def looked_up(builder: Any, rng: np.random.Generator) -> ir.Model:
     return b.model(y=["n", "m", 4])
 
 
+def observed(model: ir.Model, feeds: list[Feeds]) -> Activation:
+    ((seen, _),) = observe.observe(model, {"h:0": 4}, feeds, gram=True)
+    return seen["h:0"]
+
+
 @pytest.mark.parametrize("side", ["right", "left", "middle"])
 def test_padding_never_enters(builder: Any, rng: np.random.Generator, side: str) -> None:
     ids = np.array([[5, 7, 9, 11, 99, 99], [20, 30, 40, 50, 60, 70]])
@@ -31,8 +38,7 @@ def test_padding_never_enters(builder: Any, rng: np.random.Generator, side: str)
         order = [0, 4, 1, 2, 5, 3]
         ids, mask = ids[:, order], mask[:, order]
     feeds = [{"input_ids": ids, "attention_mask": mask}]
-    with Observer(looked_up(builder, rng), ["h:0"], feeds) as observer:
-        seen = observer.observe({"h:0": 4}, gram=True)["h:0"]
+    seen = observed(looked_up(builder, rng), feeds)
     assert seen.rows == 10
     assert (seen.low[0], seen.high[0]) == (5, 70)
     assert [len(rows) for rows in seen.sample] == [4, 6]
@@ -45,9 +51,8 @@ def test_rows_that_are_masked_out_are_left_out(builder: Any, rng: np.random.Gene
     found = list(items([{"input_ids": ids, "attention_mask": np.array([[1, 1], [0, 0]])}]))
     assert [item.number for item in found] == [1]
     with pytest.raises(DataError, match="no calibration data"):
-        Observer(
+        observed(
             looked_up(builder, rng),
-            ["h:0"],
             [{"input_ids": ids, "attention_mask": np.zeros((2, 2), np.int64)}],
         )
 
@@ -59,28 +64,56 @@ def test_statistics_do_not_depend_on_how_items_are_batched(
     ids, mask = rng.integers(0, 100, (4, 6)), np.ones((4, 6), np.int64)
     one = [{"input_ids": ids, "attention_mask": mask}]
     four = [{"input_ids": i[None], "attention_mask": mask[:1]} for i in ids]
-    grams = []
-    for feeds in (one, four):
-        with Observer(model, ["h:0"], feeds) as observer:
-            grams.append(observer.observe({"h:0": 4}, gram=True)["h:0"].gram)
-    assert (grams[0] == grams[1]).all()
+    one_by_one, together = (observed(model, feeds).gram for feeds in (four, one))
+    assert one_by_one is not None
+    assert (one_by_one == together).all()
 
 
 def test_observing_leaves_the_graph_as_it_was(builder: Any, rng: np.random.Generator) -> None:
     model = looked_up(builder, rng)
     feeds = [{"input_ids": np.ones((1, 3), np.int64), "attention_mask": np.ones((1, 3), np.int64)}]
-    with Observer(model, ["h:0", "same:0"], feeds) as observer:
-        assert observer.shapes(["h:0"]) == {"h:0": (1, 3, 4)}
+    ((_, shapes),) = observe.observe(model, {"h:0": 4}, feeds, gram=False, shapes_of=["same:0"])
+    assert shapes == {"h:0": (1, 3, 4), "same:0": (1, 3, 4)}
     assert [v.name for v in model.graph.outputs] == ["y:0"]
     assert [v.name for n in model.graph for v in n.outputs if v.is_graph_output()] == ["y:0"]
 
 
-def test_tensors_are_observed_in_groups_that_fit_in_memory(
+def test_a_graph_in_pieces_gives_what_it_gives_whole(
+    builder: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a residual, and a mask that every piece needs: both wait between the pieces."""
+    b = builder(x=["n", "m", 8], attention_mask=["n", "m"])
+    mask = b("Unsqueeze", b("Cast", "attention_mask", to=1), b.constant(np.array([2])))
+    h = "x"
+    for layer in range(4):
+        inner = b("Mul", b.linear(h, rng.normal(size=(8, 8)).astype("f4")), mask)
+        h = b("Add", h, b("Tanh", inner), name=f"layer_{layer}")
+    model = b.model(layer_3=["n", "m", 8])
+    feeds = [
+        {"x": rng.normal(size=(2, 5, 8)).astype("f4"), "attention_mask": np.ones((2, 5), np.int64)}
+        for _ in range(3)
+    ]
+    names = {"x": 8, "layer_0:0": 8, "layer_1:0": 8, "layer_2:0": 8}
+    whole = list(observe.observe(model, names, feeds, gram=True, shapes_of=["layer_3:0"]))
+    monkeypatch.setattr(observe, "PIECE_BYTES", 1)
+    pieces = list(observe.observe(model, names, feeds, gram=True, shapes_of=["layer_3:0"]))
+    assert [len(whole), len(pieces)] == [1, 4]
+    (seen, shapes), (last, last_shapes) = whole[0], pieces[-1]
+    assert shapes["layer_3:0"] == last_shapes["layer_3:0"] == (1, 5, 8)
+    assert list(last) == ["layer_2:0"]
+    for part, _ in pieces:
+        for name, activation in part.items():
+            assert activation.gram is not None
+            np.testing.assert_allclose(activation.gram, seen[name].gram, rtol=1e-5)
+            np.testing.assert_allclose(activation.largest, seen[name].largest, rtol=1e-5)
+
+
+def test_tensors_are_observed_in_parts_that_fit_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(observe, "GROUP_BYTES", 3 * 2 * observe.SAMPLE_ROWS * 64 * 4)
-    found = list(groups(dict.fromkeys("abcdefg", 64), gram=False))
-    assert [list(group) for group in found] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    monkeypatch.setattr(observe, "PIECE_BYTES", 3 * 2 * observe.SAMPLE_ROWS * 64 * 4)
+    found = list(parted(dict.fromkeys("abcdefg", 64), gram=False))
+    assert [list(part) for part in found] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
 
 
 def test_a_token_of_zeros_has_a_size_to_divide_by() -> None:

@@ -1,0 +1,52 @@
+"""Calibration batches as single items without their padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetfm.errors import DataError
+from edgetfm.signature import Feeds
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """Row `number` of all, without its padding; mask marks the tokens that count, or is None."""
+
+    number: int
+    feeds: Feeds
+    mask: NDArray[np.bool_] | None
+    tokens: int
+
+
+def items(feeds: Sequence[Feeds]) -> Iterator[Item]:
+    """Each row of each batch, cut to its own length. Rows that are masked out are left out.
+
+    Raises DataError if an input is NaN or infinite.
+    """
+    number = 0
+    for batch in feeds:
+        for row in range(min((len(a) for a in batch.values()), default=0)):
+            number += 1
+            one = {name: a[row : row + 1] for name, a in batch.items()}
+            for name, a in one.items():
+                if a.dtype.kind == "f" and not np.isfinite(a).all():
+                    raise DataError(f"calibration item {number} has NaN or Inf in {name}")
+            item = _cut(one, number)
+            if item is not None:
+                yield item
+
+
+def _cut(one: Feeds, number: int) -> Item | None:
+    mask = one.get("attention_mask")
+    if mask is None:
+        return Item(number, one, None, max(a.size for a in one.values()))
+    real = mask[0].astype(bool)
+    if not real.any():
+        return None
+    length = int(real.nonzero()[0][-1]) + 1
+    cut = {n: a[:, :length] if a.shape == mask.shape else a for n, a in one.items()}
+    return Item(number, cut, real[:length], length)

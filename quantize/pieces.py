@@ -1,0 +1,122 @@
+"""A graph run in pieces over many items: each piece once, so that only one is in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgetfm.graphs import save_graph
+from edgetfm.quantize.items import Item
+from edgetfm.runtime.session import Session, make_session
+from edgetfm.signature import Feeds
+
+
+class Walk:
+    """Runs the first piece for all items, then the second, and so on.
+
+    Between pieces the tensors that later ones need (a hidden state, a mask) wait on disk. The
+    graph ends with the last tensor that is wanted.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        items: Sequence[Item],
+        wanted: Sequence[Sequence[str]],
+        also: Sequence[str] = (),
+    ) -> None:
+        """`wanted`: the tensors of each piece. `also`: others, each given with its own piece."""
+        self._model = model
+        self._items = items
+        self._values = _by_name(model)
+        self._place = {id(node): place for place, node in enumerate(model.graph)}
+        places = [[self._where(name) for name in names] for names in wanted]
+        extra = [self._where(name) for name in also]
+        self._ends = [max(inner, default=0) + 1 for inner in places]
+        for number in range(1, len(self._ends)):  # a piece may have been overtaken
+            self._ends[number] = max(self._ends[number], self._ends[number - 1])
+        if self._ends:
+            self._ends[-1] = max([self._ends[-1], *(place + 1 for place in extra)])
+        self._wanted = [list(names) for names in wanted]
+        for name, place in zip(also, extra, strict=True):
+            number = next(i for i, end in enumerate(self._ends) if place < end)
+            if name not in self._wanted[number]:
+                self._wanted[number].append(name)
+        self._carried: list[str] = []
+
+    def __enter__(self) -> Walk:
+        self._folder = tempfile.TemporaryDirectory(prefix="edgetfm-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def piece(self, number: int) -> Iterator[tuple[Item, Feeds]]:
+        """Run piece `number`; each item with the tensors wanted of this piece."""
+        live = self._live(self._ends[number]) if number + 1 < len(self._ends) else []
+        made = set(self._carried) | {v.name for v in self._model.graph.inputs}
+        outputs = [n for n in dict.fromkeys([*self._wanted[number], *live]) if n not in made]
+        session = self._session(outputs) if outputs else None
+        for place, item in enumerate(self._items):
+            state = item.feeds | self._load(place)
+            if session is not None:
+                names = {t.name for t in session.signature.inputs}
+                fed = {name: array for name, array in state.items() if name in names}
+                state |= session.run(fed, outputs)
+            self._save(place, {name: state[name] for name in live})
+            yield item, {name: state[name] for name in self._wanted[number]}
+        self._note_types(live, state)
+        self._carried = live
+
+    def _where(self, name: str) -> int:
+        producer = self._values[name].producer()
+        return -1 if producer is None else self._place[id(producer)]
+
+    def _live(self, end: int) -> list[str]:
+        """The tensors made before place `end` that a node behind it reads, in graph order."""
+        behind = self._ends[-1]
+        return [
+            str(value.name)
+            for node in list(self._model.graph)[:end]
+            for value in node.outputs
+            if any(end <= self._place.get(id(user), end) < behind for user in value.consumers())
+        ]
+
+    def _session(self, outputs: Sequence[str]) -> Session:
+        inputs = [*self._model.graph.inputs, *(self._values[name] for name in self._carried)]
+        ends = [self._values[name] for name in outputs]
+        for value in ends:
+            value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+        graph = ir.convenience.extract(self._model.graph, inputs, ends)
+        path = Path(self._folder.name) / "piece.onnx"
+        functions = list(self._model.functions.values())
+        save_graph(ir.Model(graph, ir_version=self._model.ir_version, functions=functions), path)
+        return make_session(path)
+
+    def _note_types(self, names: Sequence[str], state: Feeds) -> None:
+        """What was computed tells the types that the next piece's inputs have."""
+        for name in names:
+            self._values[name].type = ir.TensorType(ir.DataType.from_numpy(state[name].dtype))
+
+    def _file(self, place: int) -> Path:
+        return Path(self._folder.name) / f"{place}.npz"
+
+    def _load(self, place: int) -> Feeds:
+        if not self._carried:
+            return {}
+        with np.load(self._file(place), allow_pickle=False) as archive:
+            return {name: archive[f"arr_{i}"] for i, name in enumerate(self._carried)}
+
+    def _save(self, place: int, tensors: Feeds) -> None:
+        if tensors:
+            np.savez(self._file(place), *tensors.values())
+
+
+def _by_name(model: ir.Model) -> dict[str, ir.Value]:
+    values = {str(v.name): v for v in model.graph.inputs}
+    values |= {str(v.name): v for node in model.graph for v in node.outputs if v.name}
+    return values
