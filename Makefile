@@ -34,7 +34,8 @@ install-dev: $(STAMP_DEV)
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "edgetfm needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "no environment could be made (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }
 
 $(STAMP): | $(BIN)/python
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS)]'

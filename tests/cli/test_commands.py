@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,10 +29,17 @@ def model(tiny_hf: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def made(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A bundle, and what its export printed on stdout."""
-    output = tmp_path_factory.mktemp("made") / "bundle"
-    command = [sys.executable, "-m", "edgetfm", "export", str(model), "-o", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return output, done.stdout
+    folder = tmp_path_factory.mktemp("made")
+    with (folder / "printed").open("w+") as printed:
+        stdout = os.dup(1)
+        os.dup2(printed.fileno(), 1)
+        try:
+            assert main(["export", str(model), "-o", str(folder / "bundle")]) == 0
+        finally:
+            os.dup2(stdout, 1)
+            os.close(stdout)
+        printed.seek(0)
+        return folder / "bundle", printed.read()
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +60,6 @@ def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., Json]:
         return found
 
     return call
-
-
-def test_export_tells_what_it_made(model: Path, tmp_path: Path, ask: Callable[..., Json]) -> None:
-    found = ask("export", model, "-o", tmp_path / "bundle", "--task", "feature-extraction")
-    assert (found["task"], found["family"], found["route"]) == (
-        "feature-extraction",
-        "bert",
-        "native",
-    )
-    assert found["variant"] == "fp32"
-    assert found["ledger"]["passed"] is True
-    assert found["tried"][0]["precision"] == "fp32"
-    assert Path(found["path"], "report.html").is_file()
-    on_disk = sum(p.stat().st_size for p in Path(found["path"]).rglob("*") if p.is_file())
-    assert 0 < found["bytes"] <= on_disk
 
 
 def test_export_prints_the_ledger_and_where_the_report_is(made: tuple[Path, str]) -> None:
@@ -176,16 +170,42 @@ def test_run_reads_lines_from_stdin(
     assert capfd.readouterr().out.startswith("zero\n  0.")
 
 
+def test_an_interrupt_ends_with_130(bundle: Path) -> None:
+    code = (  # a shell in the background may have left SIGINT ignored
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from edgetfm.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "run", str(bundle), "-"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, bufsize=1, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("one\n")
+        assert process.stdout.readline() == "one\n"  # answered: now it waits for the next line
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "edgetfm: interrupted"  # click breaks the line of the terminal's ^C
+
+
 def test_a_context_is_for_questions(bundle: Path, ask: Callable[..., Json]) -> None:
     error = ask("run", bundle, "who?", "--context", "Ada wrote it.", code=2)["error"]
     assert "question-answering" in error["message"]
 
 
-def test_run_answers_a_question_about_its_context(
+def test_export_tells_what_it_made_and_run_answers_questions(
     tiny_hf: Callable[..., Path], tmp_path: Path, ask: Callable[..., Json]
 ) -> None:
     model = tiny_hf("bert", "question-answering", tmp_path / "model")
-    ask("export", model, "-o", tmp_path / "bundle")
+    made = ask("export", model, "-o", tmp_path / "bundle", "--task", "qa")
+    assert made["task"] == "question-answering"
+    assert (made["family"], made["route"], made["variant"]) == ("bert", "native", "fp32")
+    assert made["ledger"]["passed"] is True
+    assert made["tried"][0]["precision"] == "fp32"
+    assert Path(made["path"], "report.html").is_file()
+    on_disk = sum(p.stat().st_size for p in Path(made["path"]).rglob("*") if p.is_file())
+    assert 0 < made["bytes"] <= on_disk
+
     context = "The old captain from Lisbon sold his boat."
     found = ask("run", tmp_path / "bundle", "where does the water go", "--context", context)
     answer = found["answers"][0]["output"]
