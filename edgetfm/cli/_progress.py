@@ -34,7 +34,7 @@ def progress_bar() -> Iterator[Progress]:
         def show(what: str, done: int = 0, total: int = 0) -> None:
             if what not in steps:
                 for earlier in steps.values():
-                    bar.stop_task(earlier)
+                    bar.update(earlier, completed=1, total=1)
                 steps[what] = bar.add_task(what, total=None)
             bar.update(steps[what], completed=done, total=total or None)
 
