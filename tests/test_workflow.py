@@ -58,7 +58,7 @@ def test_verify_replays_every_variant(shipped: ExportResult, masked_lm_folder: P
 
 def test_verify_refuses_another_reference(shipped: ExportResult, tiny_hf, tmp_path: Path) -> None:
     other = tiny_hf("bert", "fill-mask", tmp_path / "other")
-    with pytest.raises(InputError, match="is not what .* was exported from"):
+    with pytest.raises(InputError, match=r"is not what .* was exported from"):
         verify_bundle(shipped.path, reference=other)
 
 
