@@ -14,6 +14,7 @@ import numpy as np
 from edgetfm.bundle import Bundle, BundleWriter
 from edgetfm.errors import BundleError
 from edgetfm.parity import FLOAT_BOUND, FP16_BOUND, Comparison, Rung, rung
+from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import make_session
 from edgetfm.signature import Array, Feeds, Signature
 from edgetfm.tasks import Task
@@ -67,6 +68,15 @@ def session_run(path: Path, **options: Any) -> Run:
     return make_session(path, settings={**settings, "config_entries": entries}, **options).run
 
 
+def answers_of(path: Path, cases: Sequence[Feeds], **options: Any) -> list[Feeds]:
+    """A graph's answers; its session is gone afterwards, for it may hold a copy of the weights."""
+    run = session_run(path, **options)
+    answers = [run(feeds) for feeds in cases]
+    del run
+    return_freed()
+    return answers
+
+
 def float_rungs(
     subject: Subject,
     graph: Path,
@@ -78,14 +88,11 @@ def float_rungs(
 
     truth: PyTorch's answers to the first of the cases.
     """
-    unoptimized = session_run(graph, optimize=False)
-    answers = [unoptimized(f) for f in cases]
+    answers = answers_of(graph, cases, optimize=False)
     asked = len(truth)
     comparison = subject.compare(answers[:asked], truth, cases[:asked])
     rungs = [rung("fp32 graph", "PyTorch", comparison, bound=FLOAT_BOUND)]
-    del unoptimized
-    optimized = session_run(graph, settings=settings)
-    comparison = subject.compare([optimized(f) for f in cases], answers, cases)
+    comparison = subject.compare(answers_of(graph, cases, settings=settings), answers, cases)
     rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
     return rungs + invariant_rungs(subject, graph, "fp32", cases, settings, FLOAT_BOUND)
 
@@ -116,8 +123,10 @@ def invariant_rungs(
                 for spec in subject.signature.outputs
             }
             alone.add(one_thread(cut), expected, cut.get("attention_mask"))
-    two_threads = session_run(graph, settings=settings, threads=2)
-    threads = subject.compare([two_threads(f) for f in batches], together, batches)
+    del one_thread
+    return_freed()
+    on_two = answers_of(graph, batches, settings=settings, threads=2)
+    threads = subject.compare(on_two, together, batches)
     note = "" if bound == FLOAT_BOUND else "one activation scale a tensor: bounded by the budget"
     on = "" if bound == FLOAT_BOUND else subject.judged_output
     return [
@@ -221,3 +230,27 @@ def read_vectors(bundle: Bundle) -> Vectors:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"the vectors of {bundle.root} cannot be read: {error}") from error
     return Vectors(str(index["variant"]), parts["inputs"], parts["pytorch"], parts["shipped"])
+
+
+def replay_rungs(
+    subject: Subject,
+    precision: str,
+    name: str,
+    answers: Sequence[Feeds],
+    vectors: Vectors,
+    budget: str,
+) -> list[Rung]:
+    """One variant's answers to the vectors, against PyTorch's and, if it shipped, its own."""
+    is_float = precision == "fp32"
+    against_torch = rung(
+        name,
+        "PyTorch",
+        subject.compare(answers, vectors.pytorch, vectors.cases),
+        bound=DEVICE_BOUNDS["fp32"] if is_float else budget,
+        bound_on="" if is_float else subject.judged_output,
+    )
+    if precision != vectors.variant:
+        return [against_torch]
+    against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
+    bound = DEVICE_BOUNDS[precision]
+    return [against_torch, rung(name, "the exporting CPU", against_shipped, bound=bound)]

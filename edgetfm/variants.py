@@ -18,9 +18,9 @@ from edgetfm.progress import Progress
 from edgetfm.proof import (
     DEVICE_BOUNDS,
     Subject,
+    answers_of,
     float_rungs,
     invariant_rungs,
-    session_run,
     write_vectors,
 )
 from edgetfm.report import model_card, report_page
@@ -168,13 +168,13 @@ def _variant_rungs(draft: Draft, precision: str, settings: dict[str, Any]) -> li
     """A quantized graph against PyTorch under the budget, then its own invariants."""
     draft.progress(f"comparing {precision} with PyTorch", 0, 0)
     subject, graph, cases = draft.subject, draft.path(precision), draft.evidence.cases
-    run = session_run(graph, settings=settings)
     judged = draft.evidence.judged
-    comparison = subject.compare([run(f) for f in judged], draft.judged, judged)
+    answers = answers_of(graph, [*judged, *cases], settings=settings)
+    comparison = subject.compare(answers[: len(judged)], draft.judged, judged)
     on = subject.judged_output
     rungs = [rung(precision, "PyTorch", comparison, bound=draft.budget, bound_on=on)]
-    plain = session_run(graph, optimize=False)
-    comparison = subject.compare([run(f) for f in cases], [plain(f) for f in cases], cases)
+    plain = answers_of(graph, cases, optimize=False)
+    comparison = subject.compare(answers[len(judged) :], plain, cases)
     bound = DEVICE_BOUNDS[precision]
     rungs.append(rung(f"{precision} optimized", f"{precision} graph", comparison, bound=bound))
     return rungs + invariant_rungs(subject, graph, precision, cases, settings, draft.budget)
@@ -206,8 +206,8 @@ def _accuracy(draft: Draft, precision: str) -> dict[str, float]:
     labels = draft.evidence.labels
     if labels is None:
         return {}
-    run = session_run(draft.path(precision))
-    got = np.concatenate([run(f)["logits"].argmax(-1) for f in draft.evidence.judged])
+    answers = answers_of(draft.path(precision), draft.evidence.judged)
+    got = np.concatenate([f["logits"].argmax(-1) for f in answers])
     wanted = np.concatenate([f["logits"].argmax(-1) for f in draft.judged])
     return {
         "accuracy": float((got == labels).mean()),
@@ -275,9 +275,9 @@ def _say_what_lost(draft: Draft, chosen: str, quantize: str | None) -> None:
 def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
     """Replay the vectors on what ships, write the evidence, and put the bundle in place."""
     chosen = manifest.default
-    run = session_run(draft.path(chosen), settings=draft.session)
     cases = draft.evidence.cases[: len(draft.truth)]
-    write_vectors(draft.writer, cases, draft.truth, [run(f) for f in cases], chosen)
+    shipped = answers_of(draft.path(chosen), cases, settings=draft.session)
+    write_vectors(draft.writer, cases, draft.truth, shipped, chosen)
     if chosen != "fp32" and not keep_fp32:
         draft.drop("fp32")
     component = replace(manifest.components["model"], variants=draft.variants)

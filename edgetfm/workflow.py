@@ -16,8 +16,9 @@ from edgetfm.errors import InputError, ParityError, listed
 from edgetfm.evidence import gather
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
-from edgetfm.proof import DEVICE_BOUNDS, Subject, Vectors, read_vectors, session_run
+from edgetfm.proof import Subject, answers_of, read_vectors, replay_rungs, session_run
 from edgetfm.runtime.machine import machine, runtime_version
+from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.signature import Feeds
 from edgetfm.tasks import TASKS
@@ -125,7 +126,7 @@ def export_model(
 
 def _write_float_graph(opened: Source, draft: Draft) -> None:
     """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time."""
-    from edgetfm.export import to_onnx
+    from edgetfm.export import discard, to_onnx
     from edgetfm.graphs import write_graph
     from edgetfm.sources import eager
 
@@ -134,6 +135,7 @@ def _write_float_graph(opened: Source, draft: Draft) -> None:
     draft.truth = _answers(reference, evidence.cases, "PyTorch, shapes", draft.progress)
     draft.judged = _answers(reference, evidence.judged, "PyTorch, texts", draft.progress)
     del reference
+    return_freed()
     module = opened.module()
     ours = [eager(module)(feeds) for feeds in evidence.cases]
     comparison = subject.compare(ours, draft.truth, evidence.cases)
@@ -143,9 +145,11 @@ def _write_float_graph(opened: Source, draft: Draft) -> None:
     draft.progress("exporting the graph", 0, 0)
     signature = subject.signature
     graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
-    del module
     file, data = write_graph(graph, draft.writer, FP32)
     draft.variants["fp32"] = Variant(file, data)
+    del graph
+    discard(module)
+    return_freed()
 
 
 def _blame(opened: Source, draft: Draft) -> str:
@@ -256,35 +260,18 @@ def verify_bundle(
     ledger = Ledger(machine=machine())
     for precision, variant in manifest.components["model"].variants.items():
         progress(f"replaying {precision} on {device}", 0, 0)
-        run = session_run(
+        answers = answers_of(
             bundle.path(variant.file),
+            vectors.cases,
             device=device,
             settings=manifest.session,
             allow_fallback=allow_fallback,
         )
-        ledger.rungs += _replayed(bundle, subject, precision, device, run, vectors)
+        name = f"{precision} on {device}"
+        ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, manifest.budget)
     if reference is not None:
         ledger.rungs += _asked_again(bundle, subject, reference, trust_remote_code, progress)
     return ledger
-
-
-def _replayed(
-    bundle: Bundle, subject: Subject, precision: str, device: str, run: Any, vectors: Vectors
-) -> list[Rung]:
-    """One variant's answers to the vectors, against PyTorch's and, if it shipped, its own."""
-    answers = [run(feeds) for feeds in vectors.cases]
-    name = f"{precision} on {device}"
-    against_torch = subject.compare(answers, vectors.pytorch, vectors.cases)
-    if precision == "fp32":
-        rungs = [rung(name, "PyTorch", against_torch, bound=DEVICE_BOUNDS["fp32"])]
-    else:
-        budget, output = bundle.manifest.budget, subject.judged_output
-        rungs = [rung(name, "PyTorch", against_torch, bound=budget, bound_on=output)]
-    if precision == vectors.variant:
-        against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
-        bound = DEVICE_BOUNDS[precision]
-        rungs.append(rung(name, "the exporting CPU", against_shipped, bound=bound))
-    return rungs
 
 
 def _asked_again(
@@ -305,8 +292,9 @@ def _asked_again(
     truth = _answers(opened.reference(), evidence.judged, "PyTorch", progress)
     rungs = []
     for precision, variant in manifest.components["model"].variants.items():
-        run = session_run(bundle.path(variant.file), settings=manifest.session)
-        comparison = subject.compare([run(f) for f in evidence.judged], truth, evidence.judged)
+        path = bundle.path(variant.file)
+        answers = answers_of(path, evidence.judged, settings=manifest.session)
+        comparison = subject.compare(answers, truth, evidence.judged)
         bound = FLOAT_BOUND if precision == "fp32" else manifest.budget
         output = "" if precision == "fp32" else subject.judged_output
         rungs.append(

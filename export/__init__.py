@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
+from edgetfm.export.to_onnx import discard as discard
 from edgetfm.export.to_onnx import to_onnx as to_onnx

@@ -120,3 +120,12 @@ def _mismatch(value: ir.Value, spec: TensorSpec) -> list[str]:
         for size, wanted in zip(found, spec.shape, strict=True)
     )
     return [] if fits else [f"{spec.name} has shape {value.shape}, expected {spec}"]
+
+
+def discard(module: nn.Module) -> None:
+    """Free the weights of a module that is done with, although torch's caches still refer to it.
+
+    torch.export keeps what it traced alive; without this the packed weights stay in memory.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = torch.empty(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -69,3 +71,15 @@ def anonymous_memory(pid: int) -> int | None:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def return_freed() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc).
+
+    Otherwise a large model's freed weights stay with the process beside those that come next.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

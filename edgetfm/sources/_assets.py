@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from edgetfm.errors import InputError, SourceError
 from edgetfm.files import inside
@@ -125,7 +125,7 @@ def read_tokenizer(folder: Path, *, longest: int, trust_remote_code: bool = Fals
     token, number = next(((t, n) for t, n in known if n is not None), (candidates[0], 0))
     limits = (config.get("model_max_length"), sentence.get("max_seq_length"), longest)
     entry: dict[str, Any] = {
-        "max_length": min(int(x) for x in limits if type(x) in (int, float) and 0 < x < 1e9),
+        "max_length": min(int(x) for x in limits if _is_number(x) and 0 < x < 1e9),
         "pad_token_id": number,
         "pad_token": token,
     }
@@ -163,6 +163,10 @@ def _tokenizer_json(folder: Path, trust_remote_code: bool) -> str:
             raise SourceError(
                 f"the tokenizer in {folder} cannot be converted to tokenizer.json: {error}"
             ) from error
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _parse_tokenizer(text: str, folder: Path) -> Any:
