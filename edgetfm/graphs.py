@@ -98,18 +98,29 @@ def write_graph(
     the graph alone, and no more than one tensor is in memory at a time.
     """
     weights = [v for v in model.graph.initializers.values() if v.const_value is not None]
-    if sum(v.const_value.nbytes for v in weights if v.const_value) <= EXTERNAL_OVER:
-        _write(writer, relative, _serialize(model))
-        return relative, None
-    data = f"{relative}_data"
+    outside = sum(v.const_value.nbytes for v in weights if v.const_value) > EXTERNAL_OVER
+    data = f"{relative}_data" if outside else None
     before = [(v, v.const_value) for v in weights]
     try:
-        _move_out(weights, writer, data)
+        # A graph that was read from elsewhere must not go on pointing at its old weights.
+        _move_in([v for v in weights if v.const_value and not _goes_out(v.const_value, outside)])
+        if data:
+            _move_out(weights, writer, data)
         _write(writer, relative, _serialize(model))
     finally:
         for value, tensor in before:
             value.const_value = tensor
     return relative, data
+
+
+def _goes_out(tensor: ir.TensorProtocol, outside: bool) -> bool:
+    return outside and tensor.nbytes >= INLINE_UNDER
+
+
+def _move_in(weights: list[ir.Value]) -> None:
+    for value in weights:
+        if isinstance(tensor := value.const_value, ir.ExternalTensor):
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
@@ -121,7 +132,7 @@ def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str)
     with writer.create(data) as file:
         for value in weights:
             tensor = value.const_value
-            if tensor is None or tensor.nbytes < INLINE_UNDER:
+            if tensor is None or not _goes_out(tensor, outside=True):
                 continue
             file.pad_to(_PAGE if tensor.nbytes >= 1 << 20 else _LINE)
             offset = file.bytes

@@ -23,7 +23,6 @@ from edgetfm.quantize.pieces import Walk
 from edgetfm.signature import Array, Feeds
 
 Matrix = NDArray[np.float32]
-Gram = NDArray[np.float64]
 
 SAMPLE_ROWS = 1024
 """Tokens of each activation that are kept, as whole items: dynamic scales are those of an item."""
@@ -44,7 +43,7 @@ class Activation:
     channels: int
     low: Matrix
     high: Matrix
-    gram: Gram | None
+    gram: Matrix | None
     rows: int = 0
     sample: list[Matrix] = field(default_factory=list)
     sampled: int = 0
@@ -57,7 +56,7 @@ class Activation:
             channels,
             np.full(channels, np.inf, np.float32),
             np.full(channels, -np.inf, np.float32),
-            np.zeros((channels, channels)) if gram else None,
+            np.zeros((channels, channels), np.float32) if gram else None,
         )
 
     @property
@@ -136,7 +135,7 @@ def parted(channels: Mapping[str, int], *, gram: bool) -> Iterator[dict[str, int
     part: dict[str, int] = {}
     taken = 0
     for name, k in channels.items():
-        size = 2 * SAMPLE_ROWS * k * 4 + (k * k * 8 if gram else 0)
+        size = 2 * SAMPLE_ROWS * k * 4 + (k * k * 4 if gram else 0)
         if part and taken + size > PIECE_BYTES:
             yield part
             part, taken = {}, 0

@@ -15,7 +15,7 @@ from edgetfm.quantize.folding import Fold, Indices, IntoColumns, apply_fold, fin
 from edgetfm.quantize.linear import Linear, constant
 from edgetfm.quantize.observe import Activation, token_size
 from edgetfm.quantize.recipes import Recipe
-from edgetfm.quantize.rounding import Matrix, Quantized, round_compensated, round_nearest
+from edgetfm.quantize.rounding import Compensation, Matrix, Quantized, round_nearest
 from edgetfm.quantize.smoothing import choose_smoothing, output_error
 from edgetfm.quantize.spool import spooled
 
@@ -87,11 +87,22 @@ class Plan:
             if best.alpha and (fold is not None or best.gain >= self.recipe.min_gain):
                 scale, alpha = best.scale, best.alpha
                 where = self._place(str(x.name), fold, scale)
+        compensation = self._compensation(seen, scale)
         for linear, matrix in zip(group, matrices, strict=True):
-            new = self._rounded(linear, matrix, seen, scale)
+            new = self._rounded(linear, matrix * scale[:, None], compensation)
             self.weights[linear.name] = new
             error = None if seen is None else _error(seen, matrix, new.weight, scale)
             self.facts.take(linear, alpha, where, error)
+
+    def _compensation(self, seen: Activation | None, scale: Matrix) -> Compensation | None:
+        """What compensated rounding needs, if the recipe wants it; uses up the gram."""
+        if seen is None or seen.gram is None or self.recipe.rounding == "nearest":
+            return None
+        gram, seen.gram = seen.gram, None
+        gram /= scale
+        gram /= scale[:, None]
+        gram /= np.float32(seen.rows)
+        return Compensation(gram, _noise(seen, scale))
 
     def _place(self, name: str, fold: Fold | None, scale: Matrix) -> str:
         if fold is None:
@@ -101,17 +112,12 @@ class Plan:
         return f"folded into {fold.name}"
 
     def _rounded(
-        self, linear: Linear, matrix: Matrix, seen: Activation | None, scale: Matrix
+        self, linear: Linear, matrix: Matrix, compensation: Compensation | None
     ) -> Int8Weight:
         table = str(linear.weight.name)
         if table in self.tables:
             return Int8Weight(self.tables[table], table=table)
-        smoothed = matrix * scale[:, None]
-        if seen is None or seen.gram is None or self.recipe.rounding == "nearest":
-            weight = round_nearest(smoothed)
-        else:
-            gram = seen.gram / np.outer(scale, scale) / max(1, seen.rows)
-            weight = round_compensated(smoothed, gram, _noise(seen, scale))
+        weight = round_nearest(matrix) if compensation is None else compensation.round(matrix)
         return Int8Weight(Quantized(spooled(weight.values), weight.scale))
 
     def fold(self) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-Wide = NDArray[np.float64]
 
 LARGEST = 127
 """Symmetric: -128 is not used, so that negation is exact."""
@@ -23,6 +22,7 @@ DAMPING = 0.05
 input that was silent by chance would be given everybody's errors, and be wrong when it wakes."""
 
 _BLOCK = 128
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,55 @@ def round_nearest(weight: Matrix) -> Quantized:
     return Quantized(steps.astype(np.int8), scale)
 
 
-def round_compensated(weight: Matrix, gram: Wide, noise: float) -> Quantized:
-    """Round so that the output's error on the inputs behind `gram` is small.
+class Compensation:
+    """What rounding needs to know of an activation, for all the weights that read it.
 
-    gram: mean over tokens of x^T x, [inputs, inputs], of the inputs as the weight sees them.
-    noise: the variance that quantizing the activation adds to each input.
+    gram: mean over tokens of x^T x, [inputs, inputs], of the inputs as the weights see them; it
+    is overwritten. noise: the variance that quantizing the activation adds to each input.
     """
-    scale = channel_scale(weight)
-    damping = noise + DAMPING * float(np.diag(gram).mean()) + 1e-12
-    order = np.argsort(-np.diag(gram), kind="stable")  # large inputs first: most is left to adapt
-    factor = _inverse_factor(gram[np.ix_(order, order)], damping)
-    rest = weight[order].astype(np.float64)
-    steps = np.empty_like(rest)
-    for start in range(0, len(rest), _BLOCK):
-        stop = min(start + _BLOCK, len(rest))
-        errors = np.empty((stop - start, rest.shape[1]))
-        for k in range(start, stop):
-            steps[k] = np.clip(np.rint(rest[k] / scale), -LARGEST, LARGEST)
-            errors[k - start] = (rest[k] - steps[k] * scale) / factor[k, k]
-            rest[k + 1 : stop] -= np.outer(factor[k, k + 1 : stop], errors[k - start])
-        rest[stop:] -= factor[start:stop, stop:].T @ errors
-    values = np.empty(weight.shape, np.int8)
-    values[order] = steps.astype(np.int8)
-    return Quantized(values, scale)
+
+    def __init__(self, gram: Matrix, noise: float) -> None:
+        power = np.diag(gram).copy()
+        gram[np.diag_indices_from(gram)] += noise + DAMPING * power.mean() + _TINY
+        # Large inputs first: most is left to adapt.
+        self._order = np.argsort(-power, kind="stable")
+        self._factor = _inverse_factor(gram[np.ix_(self._order, self._order)])
+
+    def round(self, weight: Matrix) -> Quantized:
+        """Round so that the output's error on the inputs behind the gram is small."""
+        order, factor = self._order, self._factor
+        scale = channel_scale(weight)
+        rest = weight[order]
+        values = np.empty(weight.shape, np.int8)
+        for start in range(0, len(rest), _BLOCK):
+            stop = min(start + _BLOCK, len(rest))
+            errors = np.empty((stop - start, rest.shape[1]), np.float32)
+            for k in range(start, stop):
+                steps = np.clip(np.rint(rest[k] / scale), -LARGEST, LARGEST)
+                values[order[k]] = steps
+                errors[k - start] = (rest[k] - steps * scale) / factor[k, k]
+                rest[k + 1 : stop] -= np.outer(factor[k, k + 1 : stop], errors[k - start])
+            rest[stop:] -= factor[start:stop, stop:].T @ errors
+        return Quantized(values, scale)
 
 
-def _inverse_factor(gram: Wide, damping: float) -> Wide:
-    """The upper triangular U with U^T U = (gram + damping I)^-1."""
-    damped = gram + damping * np.eye(len(gram))
-    # With P the reversal of rows, chol(P A P) = P U' P for an upper U' with U' U'^T = A, and so
-    # U'^-T is what is wanted: one factorization and one triangular solve, no inverse.
-    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
-    return np.asarray(np.linalg.inv(upper))
+def _inverse_factor(matrix: Matrix) -> Matrix:
+    """The upper triangular U with U^T U = matrix^-1, for a positive definite matrix."""
+    # With R the reversal of rows and columns, R chol(R A R) R is an upper V with V V^T = A, and
+    # so U = V^-1: one factorization and one triangular inverse.
+    upper = np.linalg.cholesky(matrix[::-1, ::-1])[::-1, ::-1].copy()
+    _invert_upper(upper)
+    return upper
+
+
+def _invert_upper(upper: Matrix) -> None:
+    """Invert an upper triangular matrix in place, by halves: nearly all is matrix products."""
+    size = len(upper)
+    if size <= _BLOCK:
+        upper[...] = np.linalg.inv(upper)
+        return
+    half = size // 2
+    first, last, corner = upper[:half, :half], upper[half:, half:], upper[:half, half:]
+    _invert_upper(first)
+    _invert_upper(last)
+    corner[...] = -(first @ corner @ last)

@@ -104,6 +104,23 @@ def test_a_graph_whose_weights_are_on_disk_is_written_again(tmp_path: Path) -> N
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_few_weights_that_came_from_a_file_of_their_own_move_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller variant of a large graph must not go on pointing at the large one's weights."""
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "EXTERNAL_OVER", 4096)
+        save_graph(chain(), tmp_path / "large.onnx")
+    read = read_graph(tmp_path / "large.onnx")
+    before = weights_of(read)
+    save_graph(read, tmp_path / "elsewhere" / "small.onnx")
+    after = weights_of(read_graph(tmp_path / "elsewhere" / "small.onnx"))
+    assert all(np.array_equal(after[n], before[n]) for n in before)
+    assert all(
+        isinstance(v.const_value, ir.ExternalTensor) for v in read.graph.initializers.values()
+    )
+
+
 @pytest.mark.parametrize("location", ["/etc/passwd", "../model.onnx_data", "a/../../b", "link"])
 @pytest.mark.usefixtures("many_weights")
 def test_weights_outside_the_folder_are_refused(location: str, tmp_path: Path) -> None:

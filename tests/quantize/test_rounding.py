@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetfm.quantize.rounding import channel_scale, round_compensated, round_nearest
+from edgetfm.quantize.rounding import (
+    Compensation,
+    _inverse_factor,
+    channel_scale,
+    round_nearest,
+)
 
 
 def test_nearest_rounding_errs_by_half_a_step_of_its_channel(rng: np.random.Generator) -> None:
@@ -19,7 +24,7 @@ def test_a_channel_of_zeros_stays_zero() -> None:
     quantized = round_nearest(weight)
     assert quantized.dequantized()[:, 0].tolist() == [0, 0]
     assert np.isfinite(channel_scale(weight)).all()
-    compensated = round_compensated(weight, np.eye(2), 0.0)
+    compensated = Compensation(np.eye(2, dtype="f4"), 0.0).round(weight)
     assert compensated.dequantized()[:, 0].tolist() == [0, 0]
 
 
@@ -29,8 +34,8 @@ def test_compensated_rounding_makes_a_smaller_error_on_correlated_inputs(
     inputs = rng.normal(size=(2000, 24)) @ rng.normal(size=(24, 200))
     inputs += 0.1 * rng.normal(size=inputs.shape)
     weight = rng.normal(size=(200, 16)).astype(np.float32)
-    gram = inputs.T @ inputs / len(inputs)
-    plain, made_up = round_nearest(weight), round_compensated(weight, gram, 0.0)
+    gram = (inputs.T @ inputs / len(inputs)).astype(np.float32)
+    plain, made_up = round_nearest(weight), Compensation(gram.copy(), 0.0).round(weight)
     errors = [
         np.linalg.norm(inputs @ (weight - quantized.dequantized()))
         for quantized in (plain, made_up)
@@ -40,17 +45,26 @@ def test_compensated_rounding_makes_a_smaller_error_on_correlated_inputs(
 
 def test_an_input_that_was_never_seen_keeps_its_weight(rng: np.random.Generator) -> None:
     """Errors must not be dumped on a silent input: it may wake."""
-    inputs = rng.normal(size=(500, 8)).astype(np.float64)
+    inputs = rng.normal(size=(500, 8)).astype(np.float32)
     inputs[:, 3] = 0
     weight = rng.normal(size=(8, 5)).astype(np.float32)
-    quantized = round_compensated(weight, inputs.T @ inputs / 500, 0.0)
+    quantized = Compensation(inputs.T @ inputs / 500, 0.0).round(weight)
     assert np.abs(quantized.dequantized() - weight)[3] == pytest.approx(
         np.zeros(5), abs=float(quantized.scale.max())
     )
 
 
 def test_the_same_inputs_give_the_same_bytes(rng: np.random.Generator) -> None:
-    inputs = rng.normal(size=(300, 64))
+    inputs = rng.normal(size=(300, 64)).astype("f4")
     weight = rng.normal(size=(64, 32)).astype(np.float32)
-    once, again = (round_compensated(weight, inputs.T @ inputs, 1e-3) for _ in range(2))
+    once, again = (Compensation(inputs.T @ inputs, 1e-3).round(weight) for _ in range(2))
     assert once.values.tobytes() == again.values.tobytes()
+
+
+@pytest.mark.parametrize("size", [5, 128, 300])
+def test_the_factor_is_that_of_the_inverse(rng: np.random.Generator, size: int) -> None:
+    inputs = rng.normal(size=(2 * size, size))
+    matrix = (inputs.T @ inputs / size).astype(np.float32)
+    factor = _inverse_factor(matrix)
+    assert (np.tril(factor, -1) == 0).all()
+    np.testing.assert_allclose(factor.T @ factor @ matrix, np.eye(size), atol=1e-3)
