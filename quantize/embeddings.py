@@ -11,9 +11,12 @@ import onnx_ir as ir
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import constant, name_of
 from edgetfm.quantize.rounding import Quantized, round_nearest
+from edgetfm.quantize.spool import space
 
 SMALLEST = 1000
 """Rows a table must have: smaller ones (positions, token types) save next to nothing."""
+
+_ROWS = 4096  # taken at once
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,22 @@ class Embedding:
             _gathers_rows(user) or any(user is product for product in products) for user in readers
         )
 
-    def quantized(self) -> Quantized:
-        """The table transposed, [width, rows], a scale for each row of the table."""
-        return round_nearest(np.ascontiguousarray(constant(self.table).T))
+    def quantized(self) -> tuple[Quantized, float]:
+        """The table, [width, rows] with a scale a row, and its relative root mean square error.
+
+        Read and rounded some rows at a time, and kept on disk if it is large.
+        """
+        table = constant(self.table)
+        values, scale = space(table.shape, np.dtype(np.int8)), np.empty(len(table), np.float32)
+        error = power = 0.0
+        for start in range(0, len(table), _ROWS):
+            rows = np.ascontiguousarray(table[start : start + _ROWS].T)
+            part = round_nearest(rows)
+            values[start : start + _ROWS] = part.values.T
+            scale[start : start + _ROWS] = part.scale
+            error += float(np.square(part.dequantized() - rows).sum(dtype=np.float64))
+            power += float(np.square(rows).sum(dtype=np.float64))
+        return Quantized(values.T, scale), (error / power) ** 0.5 if power else 0.0
 
 
 def find_embeddings(model: ir.Model) -> list[Embedding]:

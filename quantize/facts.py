@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from edgetfm.quantize.linear import Left, Linear
 from edgetfm.quantize.rounding import Quantized
@@ -51,15 +52,21 @@ class Facts:
         return macs
 
     def _inner(self, left: Left) -> int:
-        """The length of the sums, from the left input; 0 if it is not known."""
-        a = left.node.inputs[0]
+        """The length of the sums of a node left in float; 0 if it is not known."""
+        a, b = left.node.inputs[:2]
         assert a is not None
-        shape = self._shapes.get(str(a.name), ())
-        if a.const_value is not None:
-            shape = tuple(int(d) for d in a.const_value.shape.numpy())
+        assert b is not None
+        if left.node.op_type == "Conv":  # weight [outputs, inputs of a group, *kernel]
+            return prod(self._shape(b)[1:])
+        shape = self._shape(a)
         attribute = left.node.attributes.get("transA")
         turned = attribute is not None and attribute.as_int() == 1
         return (shape[0] if turned else shape[-1]) if shape else 0
+
+    def _shape(self, value: ir.Value) -> tuple[int, ...]:
+        if value.const_value is not None:
+            return tuple(int(d) for d in value.const_value.shape.numpy())
+        return self._shapes.get(str(value.name), ())
 
     def take(self, linear: Linear, alpha: float, where: str, error: float | None) -> None:
         """A product became int8, with this smoothing and this relative squared error."""
@@ -67,13 +74,14 @@ class Facts:
         if alpha:
             entry |= {"alpha": alpha, "smoothing": where}
         if error is not None:
-            entry["error"] = float(f"{np.sqrt(error):.3g}")
+            entry["error"] = _short(np.sqrt(error))
         self._taken.append(entry)
 
-    def take_table(self, name: str, table: Quantized) -> None:
-        """An embedding table became int8."""
+    def take_table(self, name: str, table: Quantized, error: float) -> None:
+        """An embedding table became int8, with this relative root mean square error."""
         width, rows = table.values.shape
-        self._tables.append({"table": name, "shape": [rows, width]})
+        entry = {"table": name, "shape": [rows, width], "error": _short(error)}
+        self._tables.append(entry)
 
     def leave_table(self, name: str, reason: str) -> None:
         """An embedding table stays in float."""
@@ -91,7 +99,7 @@ class Facts:
         """The facts. `error` is the relative root mean square error of a node's output."""
         facts: dict[str, Any] = {
             "matrix_products_in_int8": len(self._taken),
-            "matrix_products_in_float": len(self._left),
+            "nodes_left_in_float": len(self._left),
         }
         if self.share is not None:
             facts["share_of_multiply_accumulates_in_int8"] = round(self.share, 4)
@@ -99,3 +107,8 @@ class Facts:
         facts["left_in_float"] = [{"node": left.name, "reason": left.reason} for left in self._left]
         facts["embeddings"] = self._tables
         return facts
+
+
+def _short(number: float) -> float:
+    """Three digits: these are for people."""
+    return float(f"{number:.3g}")

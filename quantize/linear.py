@@ -60,7 +60,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Left:
-    """A matrix product that stays in float, and why."""
+    """A matrix product or convolution that stays in float, and why."""
 
     node: ir.Node
     reason: str
@@ -85,7 +85,7 @@ def constant(value: ir.Value) -> NDArray[np.float32]:
 def find_linears(
     model: ir.Model, keep_float: Collection[str] = ()
 ) -> tuple[list[Linear], list[Left]]:
-    """The matrix products with constant weights in graph order, and those that stay in float."""
+    """The matrix products with constant weights in graph order, and what stays in float."""
     linears: list[Linear] = []
     left: list[Left] = []
     for node in model.graph:
@@ -97,6 +97,8 @@ def find_linears(
                 linears.append(found)
             else:
                 left.append(found)
+        elif node.domain == "" and node.op_type == "Conv":
+            left.append(Left(node, "a convolution; matrix products are quantized"))
     return linears, left
 
 

@@ -72,9 +72,8 @@ class Plan:
                 continue
             self.embeddings.append(embedding)
             if name not in self.tables:
-                table = embedding.quantized()
-                self.tables[name] = Quantized(spooled(table.values), table.scale)
-                self.facts.take_table(name, table)
+                self.tables[name], error = embedding.quantized()
+                self.facts.take_table(name, self.tables[name], error)
 
     def take(self, group: Sequence[Linear], seen: Activation | None) -> None:
         """Decide about the products that read one activation; `seen` is None without data."""

@@ -12,12 +12,18 @@ SMALLEST = 1 << 20
 """Arrays below this many bytes stay in memory."""
 
 
+def space(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array to be filled; a large one lies in a nameless file that goes when the array does."""
+    if int(np.prod(shape)) * dtype.itemsize < SMALLEST:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(prefix="edgetfm-") as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
 def spooled(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array, mapped from a nameless temporary file that goes when the array does."""
+    """The same array, on disk if it is large."""
     if array.nbytes < SMALLEST:
         return array
-    with tempfile.TemporaryFile(prefix="edgetfm-") as file:
-        mapped = np.memmap(file, dtype=array.dtype, mode="w+", shape=array.shape)
+    mapped = space(array.shape, array.dtype)
     mapped[...] = array
-    mapped.flush()
     return mapped

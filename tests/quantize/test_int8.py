@@ -231,3 +231,16 @@ def test_the_same_recipe_and_data_give_the_same_bytes(
     for name in ("one.onnx", "two.onnx"):
         save_graph(quantize_graph(model, FULL, feeds)[0], tmp_path / name)
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_a_convolution_counts_as_work_left_in_float(builder: Any, rng: np.random.Generator) -> None:
+    b = builder(x=["n", 3, 4, 4])
+    kernel = b.constant(rng.normal(size=(8, 3, 2, 2)).astype("f4"))
+    h = b("Conv", "x", kernel, name="patches", strides=[2, 2])
+    h = b("Transpose", b("Reshape", h, b.constant(np.array([0, 8, 4]))), perm=[0, 2, 1])
+    b.linear(h, rng.normal(size=(8, 8)).astype("f4"), name="y")
+    feeds = [{"x": rng.normal(size=(2, 3, 4, 4)).astype("f4")}]
+    _, facts = quantize_graph(b.model(y=["n", 4, 8]), FULL, feeds)
+    conv, product = 8 * 4 * (3 * 2 * 2), 4 * 8 * 8
+    share = facts["share_of_multiply_accumulates_in_int8"]
+    assert share == pytest.approx(product / (conv + product), abs=1e-4)
