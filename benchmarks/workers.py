@@ -55,6 +55,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
+            self.process.wait(timeout=20)  # its last words are in the log when it has ended
             tail = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise SystemExit(f"{self.rival.title} failed at {op!r}:\n{tail}")
         answer: dict[str, Any] = json.loads(line)

@@ -8,6 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgetfm.errors import DataError, InputError
+from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
 from edgetfm.quantize import float16, int8
 from edgetfm.quantize.facts import Facts
@@ -30,7 +31,7 @@ def quantize_graph(
     names = {name_of(node) for node in model.graph}
     if unknown := [name for name in recipe.keep_float if name not in names]:
         raise InputError(f"the recipe keeps nodes that are not in the graph: {', '.join(unknown)}")
-    copy = model.clone()
+    copy = infer_shapes(model.clone())
     if recipe.precision == "fp16":
         return float16.convert(copy)
     if recipe.needs_calibration and not feeds:

@@ -74,11 +74,11 @@ def relative_error(got: Array, wanted: Array) -> float:
 
 def float_values(path: Path) -> list[tuple[str, str]]:
     """The name of every float that a graph computes, and of its node, in order."""
-    from edgetfm.graphs import read_graph
+    from edgetfm.graphs import infer_shapes, read_graph
 
     return [
         (str(value.name), str(node.name))
-        for node in read_graph(path).graph
+        for node in infer_shapes(read_graph(path)).graph
         for value in node.outputs
         if value.name and _is_float(value)
     ]
@@ -90,10 +90,10 @@ def _is_float(value: Any) -> bool:
 
 def compute_values(path: Path, names: Iterable[str], feeds: Feeds) -> Feeds:
     """The named values of a graph, which is run unoptimized with each of them as an output."""
-    from edgetfm.graphs import read_graph, save_graph
+    from edgetfm.graphs import infer_shapes, read_graph, save_graph
 
     wanted = list(names)
-    model = read_graph(path)
+    model = infer_shapes(read_graph(path))
     missing = set(wanted) - {value.name for value in model.graph.outputs}
     for node in model.graph:
         model.graph.outputs.extend(v for v in node.outputs if v.name in missing)
