@@ -15,7 +15,7 @@ from edgetfm.bundle import Bundle, BundleWriter
 from edgetfm.errors import BundleError
 from edgetfm.parity import FLOAT_BOUND, FP16_BOUND, Comparison, Rung, rung
 from edgetfm.runtime.memory import return_freed
-from edgetfm.runtime.session import make_session
+from edgetfm.runtime.session import Settings, make_session, without_spinning
 from edgetfm.signature import Array, Feeds, Signature
 from edgetfm.tasks import Task
 
@@ -58,14 +58,9 @@ class Subject:
         return self.task.outputs[-1].name if self.task.outputs[-1].kind == "embedding" else ""
 
 
-def session_run(path: Path, **options: Any) -> Run:
-    """A graph as a function from feeds to outputs.
-
-    Its threads sleep while they wait: several such sessions are open at a time.
-    """
-    settings = options.pop("settings", None) or {}
-    entries = {"session.intra_op.allow_spinning": "0", **settings.get("config_entries", {})}
-    return make_session(path, settings={**settings, "config_entries": entries}, **options).run
+def session_run(path: Path, *, settings: Settings | None = None, **options: Any) -> Run:
+    """A graph as a function from feeds to outputs."""
+    return make_session(path, settings=without_spinning(settings), **options).run
 
 
 def answers_of(path: Path, cases: Sequence[Feeds], **options: Any) -> list[Feeds]:

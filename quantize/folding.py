@@ -61,11 +61,7 @@ def find_fold(x: ir.Value, readers: Sequence[Linear], linears: Sequence[Linear])
     producer = x.producer()
     if producer is None:
         return None
-    if producer.op_type in (
-        "LayerNormalization",
-        "RMSNormalization",
-        "SimplifiedLayerNormalization",
-    ):
+    if producer.op_type in _NORMS:
         if all(v.const_value is not None for v in producer.inputs[1:] if v is not None):
             return IntoNorm(producer)
         return None

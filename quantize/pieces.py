@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgetfm.graphs import save_graph
 from edgetfm.quantize.items import Item
-from edgetfm.runtime.session import Session, make_session
+from edgetfm.runtime.session import Session, make_session, without_spinning
 from edgetfm.signature import Feeds
 
 
@@ -95,7 +95,7 @@ class Walk:
         path = Path(self._folder.name) / "piece.onnx"
         functions = list(self._model.functions.values())
         save_graph(ir.Model(graph, ir_version=self._model.ir_version, functions=functions), path)
-        return make_session(path)
+        return make_session(path, settings=without_spinning())
 
     def _note_types(self, names: Sequence[str], state: Feeds) -> None:
         """What was computed tells the types that the next piece's inputs have."""

@@ -141,5 +141,5 @@ def _noise(seen: Activation, scale: Matrix) -> float:
 
 def _error(seen: Activation, matrix: Matrix, weight: Quantized, scale: Matrix) -> float:
     """The mean squared error of the int8 output, relative to each token's float output."""
-    wanted = [[x @ matrix] for x in seen.sample]
-    return output_error(seen.sample, [weight.dequantized()], scale, wanted)
+    wanted = np.concatenate(seen.sample) @ matrix
+    return output_error(seen.sample, [weight.dequantized()], scale, [wanted])

@@ -40,7 +40,8 @@ def choose_smoothing(
     activation: Activation, weights: Sequence[Matrix], strengths: Sequence[float]
 ) -> Smoothing:
     """The strength with the smallest output error over the layers that read this activation."""
-    wanted = [[x @ w for w in weights] for x in activation.sample]
+    rows = np.concatenate(activation.sample)
+    wanted = [rows @ w for w in weights]
     largest_weight = np.max([np.abs(w).max(axis=1) for w in weights], axis=0)
     ones = np.ones(activation.channels, np.float32)
 
@@ -94,22 +95,22 @@ def output_error(
     items: Sequence[Matrix],
     weights: Sequence[Matrix],
     scale: Matrix,
-    wanted: Sequence[Sequence[Matrix]],
+    wanted: Sequence[Matrix],
 ) -> float:
     """The squared error of x / scale @ weight, both rounded, relative to `wanted`.
 
-    It is relative for each token, then averaged: the few tokens with huge activations would
-    otherwise decide alone, and the norm that follows takes their size away anyway.
+    wanted: for each weight the output for the rows of all items. The error is relative for each
+    token, then averaged: the few tokens with huge activations would otherwise decide alone, and
+    the norm that follows takes their size away anyway.
     """
     total, tokens = 0.0, 0
-    for x, outputs in zip(items, wanted, strict=True):
-        seen = as_quantized(x / scale)
-        for weight, y in zip(weights, outputs, strict=True):
-            error = seen @ weight - y
-            power = np.square(y).sum(axis=1)
-            real = power > 0
-            total += float((np.square(error).sum(axis=1)[real] / power[real]).sum())
-            tokens += int(real.sum())
+    seen = np.concatenate([as_quantized(x / scale) for x in items])
+    for weight, y in zip(weights, wanted, strict=True):
+        error = seen @ weight - y
+        power = np.square(y).sum(axis=1)
+        real = power > 0
+        total += float((np.square(error).sum(axis=1)[real] / power[real]).sum())
+        tokens += int(real.sum())
     return total / tokens if tokens else 0.0
 
 

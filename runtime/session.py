@@ -30,6 +30,18 @@ CONFIG_ENTRIES = (
 )
 """What a manifest may set: other entries reach outside the bundle's folder or hide a fallback."""
 
+
+def without_spinning(settings: Settings | None = None) -> Settings:
+    """The settings, with threads that sleep while they wait instead of keeping their core busy.
+
+    For sessions that take turns with other work: spinning threads of one, or of a BLAS, would
+    take the cores from the next.
+    """
+    settings = settings or {}
+    entries = {"session.intra_op.allow_spinning": "0", **settings.get("config_entries", {})}
+    return {**settings, "config_entries": entries}
+
+
 _SHAPE_OPS = frozenset(
     {"Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Gather"}
     | {"Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Range", "ReduceProd"}

@@ -10,6 +10,9 @@ import onnx_ir as ir
 _SCOPES = "namespace"
 """The exporter's note on every node: `a: Class/a.b: Class/matmul: aten.matmul.default`."""
 
+_NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
+"""What torch.export writes for a node that its own passes made."""
+
 
 def run(model: ir.Model) -> tuple[ir.Model, bool]:
     """Name every node and what it gives; inputs, outputs and weights keep their names.
@@ -41,4 +44,6 @@ def _scope(node: ir.Node) -> str | None:
     paths = [part.partition(":")[0].strip() for part in text.split("/")]
     # The last part is the operation itself, the first the module that was exported.
     inside = [p for p in paths[:-1] if re.fullmatch(r"[\w.]+", p)]
+    if _NO_MODULE in inside:
+        return None
     return inside[-1] if inside else ""

@@ -197,6 +197,16 @@ def test_nodes_are_named_by_their_module_and_never_twice() -> None:
     assert [v.name for v in (*named.graph.inputs, *named.graph.outputs)] == ["x", "y"]
 
 
+def test_a_node_of_torchs_own_passes_belongs_where_its_input_comes_from() -> None:
+    graph = model("g (float[n] x) => (float[n] y) { a = Relu (x) b = Shape (a) y = Expand (a, b) }")
+    first, second, _ = graph.graph
+    first.metadata_props["namespace"] = ": m.Net/norm: m.Norm/relu: aten.relu.default"
+    hook = "_empty_nn_module_stack_from_metadata_hook"
+    second.metadata_props["namespace"] = f": {hook}/{hook}: {hook}/sym_size: aten.sym_size.int"
+    named, _ = names.run(graph)
+    assert [n.name for n in named.graph] == ["norm/Relu", "norm/Shape", "norm/Expand"]
+
+
 def test_strip_leaves_nothing_of_the_exporter() -> None:
     graph = model("g (float[n] x) => (float[n] y) { a = Relu (x) y = Neg (a) }")
     node = graph.graph.node(0)
