@@ -17,7 +17,6 @@ Floats = NDArray[np.float64]
 
 FLOAT_BOUND = "max_error:1e-5"
 """What a float32 graph may differ from PyTorch: rounding in another order, nothing else."""
-FP16_BOUND = "cosine:0.999"
 
 
 @dataclass(frozen=True)

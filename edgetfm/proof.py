@@ -13,7 +13,7 @@ import numpy as np
 
 from edgetfm.bundle import Bundle, BundleWriter
 from edgetfm.errors import BundleError
-from edgetfm.parity import FLOAT_BOUND, FP16_BOUND, Comparison, Rung, rung
+from edgetfm.parity import FLOAT_BOUND, Comparison, Rung, rung
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Settings, make_session, without_spinning
 from edgetfm.signature import Array, Feeds, Signature
@@ -21,13 +21,15 @@ from edgetfm.tasks import Task
 
 DEVICE_BOUNDS = {
     "fp32": "max_error:1e-4",
-    "fp16": FP16_BOUND,
-    "int8": "cosine:0.999,worst_cosine:0.995",
+    "fp16": "cosine:0.999,max_error:0.05",
+    "int8": "cosine:0.999,worst_cosine:0.995,max_error:0.05",
 }
 """What a variant may differ on another device from what it answered on the exporting CPU.
 
 Kernels sum in other orders, which moves float32 by a few ulps a layer; in int8 it can flip a
-rounding. A wrong kernel, such as one that saturates, is far outside.
+rounding (2e-4 between MiniLM optimized and not). A wrong kernel, such as one that saturates, is
+far outside. The bound on max_error is for short rows: the cosine of a single score is its sign,
+and that of two logits hardly more.
 """
 
 VECTOR_BYTES = 1_000_000
@@ -89,7 +91,7 @@ def float_rungs(
     rungs = [rung("fp32 graph", "PyTorch", comparison, bound=FLOAT_BOUND)]
     comparison = subject.compare(answers_of(graph, cases, settings=settings), answers, cases)
     rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
-    return rungs + invariant_rungs(subject, graph, "fp32", cases, settings, FLOAT_BOUND)
+    return rungs + invariant_rungs(subject, graph, "fp32", cases, settings)
 
 
 def invariant_rungs(
@@ -98,12 +100,12 @@ def invariant_rungs(
     precision: str,
     cases: Sequence[Feeds],
     settings: dict[str, Any],
-    bound: str,
+    budget: str = "",
 ) -> list[Rung]:
     """The same answer whatever the batch neighbours, the padding and the number of threads.
 
     Dynamic int8 has one activation scale a tensor and cannot hold the first two exactly; its
-    drift is measured and bounded by the budget.
+    drift is measured and bounded by the budget, which fp32 has no use for.
     """
     batches = [f for f in cases if _batch(f) > 1]
     one_thread = session_run(graph, settings=settings, threads=1)
@@ -122,22 +124,23 @@ def invariant_rungs(
     return_freed()
     on_two = answers_of(graph, batches, settings=settings, threads=2)
     threads = subject.compare(on_two, together, batches)
-    note = "" if bound == FLOAT_BOUND else "one activation scale a tensor: bounded by the budget"
-    on = "" if bound == FLOAT_BOUND else subject.judged_output
+    is_float = precision == "fp32"
     return [
         rung(
             f"{precision} alone",
             f"{precision} in a padded batch",
             alone,
-            bound=bound,
-            bound_on=on,
-            note=note,
+            bound=FLOAT_BOUND if is_float else budget,
+            bound_on="" if is_float else subject.judged_output,
+            note="one activation scale a tensor: bounded by the budget"
+            if precision == "int8"
+            else "",
         ),
         rung(
             f"{precision} on 2 threads",
             f"{precision} on 1",
             threads,
-            bound=DEVICE_BOUNDS.get(precision, bound),
+            bound=FLOAT_BOUND if is_float else DEVICE_BOUNDS[precision],
         ),
     ]
 
@@ -178,7 +181,10 @@ def write_vectors(
     shipped: Sequence[Feeds],
     precision: str,
 ) -> None:
-    """Write vectors.npz and vectors.json: the smallest cases that fit in VECTOR_BYTES."""
+    """Write vectors.npz and vectors.json: the smallest cases that fit in VECTOR_BYTES.
+
+    Two are kept however large they are: the smallest is one row, which sees no batch.
+    """
     sizes = [sum(a.nbytes for part in (f, *([t] * 2)) for a in part.values())
              for f, t in zip(cases, truth, strict=True)]  # fmt: skip
     arrays: dict[str, Array] = {}
@@ -186,7 +192,7 @@ def write_vectors(
     total = 0
     for i in sorted(range(len(cases)), key=lambda i: sizes[i]):
         total += sizes[i]
-        if listed and total > VECTOR_BYTES:
+        if len(listed) >= 2 and total > VECTOR_BYTES:
             break
         parts = {"inputs": cases[i], "pytorch": truth[i], "shipped": shipped[i]}
         for part, values in parts.items():
@@ -235,17 +241,27 @@ def replay_rungs(
     vectors: Vectors,
     budget: str,
 ) -> list[Rung]:
-    """One variant's answers to the vectors, against PyTorch's and, if it shipped, its own."""
-    is_float = precision == "fp32"
-    against_torch = rung(
-        name,
-        "PyTorch",
-        subject.compare(answers, vectors.pytorch, vectors.cases),
-        bound=DEVICE_BOUNDS["fp32"] if is_float else budget,
-        bound_on="" if is_float else subject.judged_output,
-    )
+    """One variant's answers to the vectors, against PyTorch's and, if it shipped, its own.
+
+    The budget was judged on more data than the vectors are. Where the answers that shipped are
+    outside it on these few, so that one of fifteen pictures decides, no device can do better:
+    it is then held to those answers alone, and the ledger says so.
+    """
+
+    def against_torch(got: Sequence[Feeds], note: str = "") -> Rung:
+        comparison = subject.compare(got, vectors.pytorch, vectors.cases)
+        if precision == "fp32":
+            return rung(name, "PyTorch", comparison, bound=DEVICE_BOUNDS["fp32"])
+        bound, on = "" if note else budget, subject.judged_output
+        return rung(name, "PyTorch", comparison, bound=bound, bound_on=on, note=note)
+
     if precision != vectors.variant:
-        return [against_torch]
+        return [against_torch(answers)]
+    missed = against_torch(vectors.shipped).missed
+    note = f"as shipped, these few cases miss the budget: {'; '.join(missed)}" if missed else ""
     against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
     bound = DEVICE_BOUNDS[precision]
-    return [against_torch, rung(name, "the exporting CPU", against_shipped, bound=bound)]
+    return [
+        against_torch(answers, note),
+        rung(name, "the exporting CPU", against_shipped, bound=bound),
+    ]

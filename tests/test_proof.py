@@ -1,0 +1,120 @@
+"""The rungs of the ledger: each can fail, and what an export accepts its own machine verifies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgetfm.bundle import BundleWriter, open_bundle
+from edgetfm.parity import FLOAT_BOUND, rung
+from edgetfm.proof import DEVICE_BOUNDS, Subject, Vectors, float_rungs, replay_rungs, write_vectors
+from edgetfm.runtime.session import without_spinning
+from edgetfm.signature import Feeds, Signature, TensorSpec
+from edgetfm.tasks import TASKS
+
+BUDGET = "agreement:0.99"
+
+
+def classifier(labels: int) -> Subject:
+    specs = (TensorSpec("x", "float32", ("batch", 2)),)
+    outputs = (TensorSpec("logits", "float32", ("batch", labels)),)
+    return Subject(TASKS["text-classification"], Signature(specs, outputs))
+
+
+def logits(rows: Any) -> list[Feeds]:
+    return [{"logits": np.asarray(rows, np.float32)}]
+
+
+CASES: list[Feeds] = [{"x": np.zeros((2, 2), np.float32)}]
+
+
+@pytest.mark.parametrize("precision", list(DEVICE_BOUNDS))
+@pytest.mark.parametrize("labels", [1, 2])
+def test_a_device_that_answers_half_as_much_is_outside_every_bound(
+    precision: str, labels: int
+) -> None:
+    """The cosine of a score is its sign, that of two opposite logits the same: it sees nothing."""
+    wanted = logits([[3.0, -3.0][:labels], [-2.0, 2.0][:labels]])
+    half = [{"logits": part["logits"] / 2} for part in wanted]
+    comparison = classifier(labels).compare(half, wanted, CASES)
+    assert rung("here", "there", comparison, bound=DEVICE_BOUNDS[precision]).missed
+
+
+def test_what_shipped_outside_the_budget_on_few_cases_binds_a_device_instead_of_it() -> None:
+    """One row of two that changes sides is 50 %, though the budget held on more data."""
+    torch, shipped = logits([[0.0, 0.01], [1, 0]]), logits([[0.01, 0.0], [1, 0]])
+    vectors = Vectors("int8", CASES, torch, shipped)
+    against_torch, against_shipped = replay_rungs(
+        classifier(2), "int8", "int8 on cpu", shipped, vectors, BUDGET
+    )
+    assert against_torch.passed
+    assert against_torch.bound == ""
+    assert "as shipped" in against_torch.note
+    assert "agreement 0.5 < 0.99" in against_torch.note
+    assert against_shipped.passed
+    wrong = logits([[0.01, 0.0], [0, 1]])
+    rungs = replay_rungs(classifier(2), "int8", "int8 on cpu", wrong, vectors, BUDGET)
+    assert [r.passed for r in rungs] == [True, False]
+
+
+def test_where_the_shipped_answers_hold_the_budget_a_device_must_too() -> None:
+    torch = logits([[0.0, 1], [1, 0]])
+    vectors = Vectors("int8", CASES, torch, torch)
+    wrong = logits([[0.0, 1], [0, 1]])
+    rungs = replay_rungs(classifier(2), "int8", "int8 on cpu", wrong, vectors, BUDGET)
+    assert [r.bound for r in rungs] == [BUDGET, DEVICE_BOUNDS["int8"]]
+    assert not any(r.passed for r in rungs)
+
+
+def test_a_variant_that_did_not_ship_is_held_against_pytorch_alone() -> None:
+    torch = logits([[0.0, 1], [1, 0]])
+    (only,) = replay_rungs(
+        classifier(2), "fp32", "fp32 on cpu", torch, Vectors("int8", CASES, torch, torch), BUDGET
+    )
+    assert (only.against, only.bound, only.passed) == ("PyTorch", DEVICE_BOUNDS["fp32"], True)
+
+
+def test_every_rung_of_a_float_graph_has_the_float_bound(tiny_bundle: Callable[..., Any]) -> None:
+    bundle = open_bundle(tiny_bundle("bert", "text-classification").bundle)
+    manifest = bundle.manifest
+    subject = Subject(TASKS[manifest.task], manifest.components["model"].signature)
+    ids = np.arange(12).reshape(2, 6) + 5
+    mask = np.array([[1] * 6, [1] * 3 + [0] * 3])
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": 0 * ids}
+    cases = [{t.name: feeds[t.name] for t in subject.signature.inputs}]
+    graph = bundle.path(manifest.components["model"].variants["fp32"].file)
+    (output,) = subject.signature.outputs
+    labels = output.shape[1]
+    assert isinstance(labels, int)
+    wrong: list[Feeds] = [{"logits": np.ones((2, labels), np.float32)}]
+    first, *rest = float_rungs(subject, graph, cases, wrong, {})
+    assert [r.bound for r in (first, *rest)] == [FLOAT_BOUND] * 4
+    assert not first.passed
+    assert all(r.passed for r in rest)
+
+
+@pytest.mark.parametrize(("width", "kept"), [(4, [1, 2, 3]), (200_000, [1, 2])])
+def test_vectors_keep_a_case_of_more_than_one_row_however_large(
+    width: int, kept: list[int], tmp_path: Path
+) -> None:
+    cases: list[Feeds] = [{"x": np.zeros((rows, 2), np.float32)} for rows in (3, 1, 2)]
+    answers: list[Feeds] = [{"logits": np.ones((len(f["x"]), width), np.float32)} for f in cases]
+    with BundleWriter(tmp_path / "out") as writer:
+        write_vectors(writer, cases, answers, answers, "fp32")
+        index = json.loads(writer.path("vectors.json").read_text())
+    assert [case["inputs"]["x"][0] for case in index["cases"]] == kept
+
+
+def test_sessions_that_take_turns_sleep_while_they_wait_unless_told_otherwise() -> None:
+    spinning = "session.intra_op.allow_spinning"
+    given = {"disabled_optimizers": ["A"], "config_entries": {"session.disable_prepacking": "1"}}
+    made = without_spinning(given)
+    assert made["disabled_optimizers"] == ["A"]
+    assert made["config_entries"] == {spinning: "0", "session.disable_prepacking": "1"}
+    assert without_spinning({"config_entries": {spinning: "1"}})["config_entries"][spinning] == "1"
+    assert spinning not in given["config_entries"]
