@@ -37,6 +37,10 @@ def ordered_reviews() -> list[str]:
 
 def judged_texts(count: int = JUDGED) -> list[str]:
     """The texts embeddings are compared on."""
+    if count > CALIBRATION_FROM:
+        raise SystemExit(
+            f"{count} judged texts would reach those for calibration: at most {CALIBRATION_FROM}"
+        )
     return ordered_reviews()[:count]
 
 

