@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgetfm.layers.attention import SelfAttention, mask_bias
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
-from edgetfm.layers.linear import Linear
+from edgetfm.layers.heads import TextClassifier, TokenClassifier, TokenDecoder
 from edgetfm.layers.pooling import normalize, pool
 from edgetfm.layers.positions import RelativeBias, positions_past_padding
 from edgetfm.models._config import check_config
@@ -132,57 +132,6 @@ class Layer(nn.Module):
         return out
 
 
-class TokenDecoder(nn.Module):
-    """Hidden states to logits over the vocabulary, by the table of the embeddings if tied."""
-
-    def __init__(self, c: BertConfig) -> None:
-        super().__init__()
-        self.dense = Linear(c.width, c.width)
-        self.activation = ACTIVATIONS[c.decoder_activation]
-        self.norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.bias = nn.Parameter(torch.zeros(c.vocabulary))
-        if not c.tied:
-            self.decoder = Linear(c.width, c.vocabulary, bias=False)
-        self.tied = c.tied
-
-    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
-        """`words` is the table of the embeddings, [vocabulary, width]."""
-        x = self.norm(self.activation(self.dense(hidden)))
-        weight = words.t() if self.tied else self.decoder.weight
-        return torch.matmul(x, weight) + self.bias
-
-
-class TextClassifier(nn.Module):
-    """A text's first token through two layers: [batch, labels]."""
-
-    def __init__(self, c: BertConfig) -> None:
-        super().__init__()
-        self.dense = Linear(c.width, c.width)
-        self.activation = ACTIVATIONS[c.head_activation]
-        self.dropout = nn.Dropout(c.dropout)
-        self.out = Linear(c.width, c.labels)
-
-    def forward(self, first: Tensor) -> Tensor:
-        """[batch, width] in."""
-        x = self.activation(self.dense(first))
-        out: Tensor = self.out(self.dropout(x))
-        return out
-
-
-class TokenClassifier(nn.Module):
-    """Every token through one layer: [batch, sequence, outputs]."""
-
-    def __init__(self, c: BertConfig, outputs: int) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(c.dropout)
-        self.out = Linear(c.width, outputs)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[batch, sequence, width] in."""
-        out: Tensor = self.out(self.dropout(hidden))
-        return out
-
-
 class Bert(nn.Module):
     """The encoder with the head of one task."""
 
@@ -194,13 +143,17 @@ class Bert(nn.Module):
             self.distances = RelativeBias(c.heads, c.longest, c.distance_buckets)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
         if task == "fill-mask":
-            self.decoder = TokenDecoder(c)
+            self.decoder = TokenDecoder(
+                c.width, c.vocabulary, c.decoder_activation, eps=c.eps, tied=c.tied
+            )
         elif task == "text-classification":
-            self.classifier: nn.Module = TextClassifier(c)
+            self.classifier: nn.Module = TextClassifier(
+                c.width, c.labels, c.head_activation, dropout=c.dropout
+            )
         elif task == "token-classification":
-            self.classifier = TokenClassifier(c, c.labels)
+            self.classifier = TokenClassifier(c.width, c.labels, dropout=c.dropout)
         elif task == "question-answering":
-            self.span = TokenClassifier(c, 2)
+            self.span = TokenClassifier(c.width, 2, dropout=c.dropout)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -359,9 +312,7 @@ FAMILY = Family(
             Rename(r"^classifier\.out_proj\.", "classifier.out."),
             Rename(r"^qa_outputs\.", "span.out."),
             Pack(("q", "k", "v"), "qkv"),
-            Transpose(
-                r"\.(qkv|out|up|down|dense|decoder)\.weight$",
-            ),
+            Transpose(r"\.(qkv|out|up|down|dense|decoder)\.weight$"),
         ),
         elsewhere=r"^(decoder|classifier|span)\.",
     ),

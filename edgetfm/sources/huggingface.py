@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -134,12 +134,23 @@ def _check(family: Family, config: Any, task: str, paths: list[Path]) -> list[st
     weights = _weights.open_weights(paths)
     _weights.check_finite(weights)
     skeleton = _weights.empty(lambda: family.build(config, task))
-    rewritten = family.from_hf.rewrite({n: w.to("meta") for n, w in weights.items()})
-    unused = _weights.check_fit(skeleton, rewritten, family.from_hf.elsewhere)
-    heads = sorted({name.split(".")[0] for name in unused})
-    return (
-        [f"the weights of another task's head were left out: {', '.join(heads)}"] if heads else []
-    )
+    shapes = {n: w.to("meta") for n, w in weights.items()}
+    rewritten = family.from_hf.rewrite(shapes)
+    unused = set(_weights.check_fit(skeleton, rewritten, family.from_hf.elsewhere))
+    # No head's weights are packed, so each weight alone becomes what it does among the others.
+    left = [n for n, w in shapes.items() if unused & family.from_hf.rewrite({n: w}).keys()]
+    parts = _parts(left, shapes.keys() - set(left))
+    return [f"{task} has no use for these weights: {', '.join(parts)}"] if parts else []
+
+
+def _parts(names: Collection[str], others: Collection[str]) -> list[str]:
+    """The modules, as high up as can be, that hold the weights `names` and none of the others."""
+    kept = {".".join(n.split(".")[:i]) for n in others for i in range(1, n.count(".") + 2)}
+    parts = {}
+    for name in names:
+        paths = [".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 2)]
+        parts[next((path for path in paths if path not in kept), name)] = None
+    return list(parts)
 
 
 def _module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Module:
