@@ -125,8 +125,10 @@ class Manifest:
         problems = []
         if self.task not in TASKS:
             problems.append(f"unknown task '{self.task}'")
-        if not self.components:
-            problems.append("no components")
+        if "model" not in self.components:
+            problems.append("no component 'model'")
+        elif self.task in TASKS:
+            problems += TASKS[self.task].misfits(self.components["model"].signature)
         for name, component in self.components.items():
             if self.default not in component.variants:
                 problems.append(f"{name} has no variant '{self.default}', which is the default")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgetfm.errors import InputError
+from edgetfm.signature import Signature, TensorSpec
 
 Kind = Literal["embedding", "hidden", "logits", "span"]
 Modality = Literal["text", "image"]
@@ -36,6 +37,27 @@ class Task:
     outputs: tuple[Output, ...]
     budget: str
     synonyms: tuple[str, ...] = ()
+
+    def misfits(self, signature: Signature) -> list[str]:
+        """What keeps a graph of this signature from doing the task."""
+        problems = []
+        ranks = [len(t.shape) for t in signature.inputs]
+        if (ranks != [4]) if self.modality == "image" else (not ranks or set(ranks) != {2}):
+            wanted = "one input of 4 axes" if self.modality == "image" else "inputs of 2 axes"
+            problems.append(f"{self.name} takes {wanted}, the graph has {_named(signature.inputs)}")
+        given = {t.name: len(t.shape) for t in signature.outputs}
+        for output in self.outputs:
+            axes = 3 if output.per_token or output.kind == "hidden" else 2
+            if given.get(output.name) != axes:
+                problems.append(
+                    f"{self.name} gives {output.name} with {axes} axes, "
+                    f"the graph has {_named(signature.outputs)}"
+                )
+        return problems
+
+
+def _named(tensors: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(map(str, tensors)) or "none"
 
 
 _HIDDEN = Output("last_hidden_state", "hidden", per_token=True)

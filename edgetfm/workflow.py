@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, Variant, open_bundle
-from edgetfm.errors import InputError, ParityError, listed
+from edgetfm.errors import BundleError, InputError, ParityError, listed
 from edgetfm.evidence import gather
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
@@ -217,7 +217,7 @@ def quantize_bundle(
         )
         draft.variants["fp32"] = fp32
         draft.truth = vectors.pytorch
-        float_graph = session_run(old.path(fp32.file))
+        float_graph = session_run(old.path(fp32.file), signature=signature)
         draft.judged = _answers(float_graph, evidence.judged, "the fp32 graph", progress)
         del float_graph
         prove_float(draft)
@@ -266,6 +266,7 @@ def verify_bundle(
             device=device,
             settings=manifest.session,
             allow_fallback=allow_fallback,
+            signature=subject.signature,
         )
         name = f"{precision} on {device}"
         ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, manifest.budget)
@@ -352,8 +353,23 @@ def inspect_bundle(path: AnyPath) -> dict[str, Any]:
         "path": str(path),
         "variant_bytes": {p: bundle.variant_bytes(p) for p in variants},
         "total_bytes": sum(e.bytes for e in bundle.manifest.files.values()),
-        "ledger": json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else None,
+        "ledger": _read_ledger(ledger),
     }
+
+
+def _read_ledger(path: Path) -> dict[str, Any] | None:
+    """The ledger as it was written, None if there is none. It is not hashed: it may be damaged."""
+    if not path.is_file():
+        return None
+    try:
+        ledger: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rungs = ledger["rungs"]
+        whole = all(isinstance(r["bound"], str) and "passed" in r for r in rungs)
+    except (ValueError, KeyError, TypeError, RecursionError, OSError):
+        whole = False
+    if not whole or not isinstance(ledger.get("machine"), dict):
+        raise BundleError(f"{path} is damaged: remove it, or export the model again")
+    return ledger
 
 
 def _check_options(

@@ -139,16 +139,19 @@ def _csv(path: Path, column: str) -> Iterator[str]:
     csv.field_size_limit(LONGEST_ROW)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
-        header = next(rows, None)
-        if not header:
-            raise DataError(f"{path} is empty: a .csv file starts with the names of its columns")
-        first = next(rows, None)
-        if first is None:
-            return
-        at = header.index(_column(path, dict(zip(header, first, strict=False)), column))
-        number = 2
-        row: list[str] | None = first
+        number = 1
         try:
+            header = next(rows, None)
+            if not header:
+                raise DataError(
+                    f"{path} is empty: a .csv file starts with the names of its columns"
+                )
+            number = 2
+            first = next(rows, None)
+            if first is None:
+                return
+            at = header.index(_column(path, dict(zip(header, first, strict=False)), column))
+            row: list[str] | None = first
             while row is not None:
                 if row and at >= len(row):
                     raise DataError(
@@ -180,6 +183,8 @@ def _jsonl(path: Path, column: str) -> Iterator[str]:
                 raise DataError(
                     f"{path}, row {number}: no text in '{name}'; it has {', '.join(map(str, row))}"
                 )
+            if not row[name].isascii() and any("\ud800" <= c <= "\udfff" for c in row[name]):
+                raise DataError(f"{path}, row {number}: half a surrogate pair is not Unicode text")
             if text := row[name].strip():
                 yield text
 

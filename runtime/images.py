@@ -66,7 +66,7 @@ class ImageReader:
                 std=_per_channel(settings.get("std", 1.0), channels),
                 channels=channels,
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise BundleError(
                 f"the image preprocessing is malformed: {type(error).__name__} {error}"
             ) from error
@@ -75,6 +75,8 @@ class ImageReader:
                 f"the image preprocessing has mode '{mode}' and filter '{reader.resample}'; known "
                 f"are exact, shortest_edge and none, and {', '.join(_FILTERS)}"
             )
+        if min(*reader.size, *(reader.crop or (1,)), 1 if reader.edge is None else reader.edge) < 1:
+            raise BundleError("the image preprocessing has a size, crop or edge below 1")
         if channels not in (1, 3) or 0.0 in reader.std:
             raise BundleError("the image preprocessing needs 1 or 3 channels and no std of 0")
         return reader

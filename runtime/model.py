@@ -74,5 +74,6 @@ def load(
         threads=threads,
         settings=bundle.manifest.session,
         allow_fallback=allow_fallback,
+        signature=bundle.manifest.components["model"].signature,
     )
     return Model(bundle, precision or bundle.manifest.default, session)

@@ -42,6 +42,9 @@ def without_spinning(settings: Settings | None = None) -> Settings:
     return {**settings, "config_entries": entries}
 
 
+MOST_THREADS = 1024
+"""Of one session; onnxruntime would start any number, and wait for them."""
+
 _SHAPE_OPS = frozenset(
     {"Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Gather"}
     | {"Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Range", "ReduceProd"}
@@ -86,15 +89,17 @@ def make_session(
     settings: Settings | None = None,
     allow_fallback: bool = False,
     optimize: bool = True,
+    signature: Signature | None = None,
 ) -> Session:
     """The graph at `path`, loaded on `device`.
 
     threads: intra-op threads, None is onnxruntime's default (the physical cores).
     settings: onnxruntime settings as in a manifest's `session`.
     optimize: False loads the graph as it was written, without any of onnxruntime's rewrites.
+    signature: what the graph must take and give.
     Raises DeviceError if the device is missing or, without `allow_fallback`, if nodes other than
-    shape arithmetic ended on the CPU; BundleError if the file cannot be loaded; MissingExtra
-    without onnxruntime.
+    shape arithmetic ended on the CPU; BundleError if the file cannot be loaded or has another
+    signature; MissingExtra without onnxruntime.
     """
     path = Path(path)
     if not path.is_file():
@@ -118,13 +123,17 @@ def make_session(
             f"{path.name} does not run on {device} alone, these nodes fell back to the CPU: {what}"
             "; allow the fallback, or use another variant or device"
         )
-    signature = _signature(session)
-    return Session(path, row, threads, settings, signature, placement, fallen_back, session)
+    found = _signature(session)
+    if signature is not None:
+        _check_signature(found, signature, path)
+    return Session(path, row, threads, settings, found, placement, fallen_back, session)
 
 
 def _options(threads: int | None, settings: Settings, optimize: bool) -> Any:
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}, it must be 1 or more")
+    if threads is not None and threads > MOST_THREADS:
+        raise InputError(f"threads is {threads}, it may be {MOST_THREADS} at most")
     options = ort().SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised; onnxruntime would also print it
     options.intra_op_num_threads = threads or 0
@@ -202,6 +211,26 @@ def _signature(session: Any) -> Signature:
         )
 
     return Signature(specs(session.get_inputs()), specs(session.get_outputs()))
+
+
+def _check_signature(found: Signature, wanted: Signature, path: Path) -> None:
+    """Raise a BundleError if names, dtypes or fixed sizes differ; free axes may be named anyhow."""
+    problems = []
+    for way in ("inputs", "outputs"):
+        have, want = ({t.name: t for t in getattr(s, way)} for s in (found, wanted))
+        for name in have | want:
+            if name not in have or name not in want or not _alike(have[name], want[name]):
+                says, has = want.get(name, "nothing"), have.get(name, "nothing")
+                problems.append(f"{way[:-1]} '{name}': the manifest says {says}, the graph {has}")
+    if problems:
+        raise BundleError(f"{path} is not the graph of its manifest:\n{listed(problems)}")
+
+
+def _alike(one: TensorSpec, other: TensorSpec) -> bool:
+    if one.dtype != other.dtype or len(one.shape) != len(other.shape):
+        return False
+    sizes = [p for p in zip(one.shape, other.shape, strict=True) if all(type(a) is int for a in p)]
+    return all(a == b for a, b in sizes)
 
 
 def _said(error: Exception) -> str:

@@ -31,11 +31,14 @@ class TextEncoder:
         unknown = [t.name for t in signature.inputs if t.name not in _FIELDS]
         if unknown:
             raise BundleError(f"no text becomes the input {', '.join(unknown)}")
+        problems = _wrong(settings)
+        if problems:
+            raise BundleError(f"the text preprocessing is malformed:\n{listed(problems)}")
         self.folder = folder
         self.names = tuple(t.name for t in signature.inputs)
         self.dtypes = {t.name: t.dtype for t in signature.inputs}
         self.max_length: int | None = settings.get("max_length")
-        self.pad_token_id = int(settings.get("pad_token_id", 0))
+        self.pad_token_id: int = settings.get("pad_token_id") or 0
         self.lowercase = bool(settings.get("lowercase", False))
         self._turn = Lock()  # a tokenizer that is used while its truncation is set raises
 
@@ -96,6 +99,10 @@ class TextEncoder:
             try:
                 encodings: list[Encoding] = tokenizer.encode_batch(prepared)
             except Exception as error:  # tokenizers raises bare exceptions
+                if not all(_is_unicode(part) for text in prepared for part in _parts(text)):
+                    raise InputError(
+                        "the text is not Unicode: it was not given as UTF-8"
+                    ) from error
                 within = "" if limit is None else f" within {limit} tokens"
                 raise InputError(f"the tokenizer cannot encode this{within}: {error}") from error
             finally:
@@ -130,6 +137,19 @@ class TextEncoder:
         return text.lower() if isinstance(text, str) else (text[0].lower(), text[1].lower())
 
 
+def _wrong(settings: Any) -> list[str]:
+    """What is wrong with a manifest's preprocessing["tokenizer"]."""
+    if not isinstance(settings, Mapping):
+        return [f"it is {settings!r:.60}, expected a table"]
+    numbers = {"max_length": 1, "pad_token_id": 0}
+    return [
+        f"{name} is {settings[name]!r:.60}, expected a whole number from {least}"
+        for name, least in numbers.items()
+        if settings.get(name) is not None
+        and not (type(settings[name]) is int and least <= settings[name] < 1 << 31)
+    ]
+
+
 def checked_texts(texts: Any) -> list[Text]:
     """The texts as a list; a single text is a list of one. InputError for anything else."""
     if isinstance(texts, (str, tuple)):
@@ -152,6 +172,15 @@ def checked_texts(texts: Any) -> list[Text]:
     if problems:
         raise InputError(listed(problems))
     return checked
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which is what bytes that are no UTF-8 become."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _is_pair(value: Any) -> bool:

@@ -232,6 +232,7 @@ def open_bundle_with(bundle: Path, data: Any) -> None:
         *(("default", []), ("components", {}), ("components", []), ("preprocessing", "x")),
         *(("session", 3), ("labels", "ab"), ("labels", None), ("labels", [1])),
         *(("files", []), ("files", {"a": 3}), ("licence", 3), ("budget", None)),
+        *(("task", "fill-mask"), ("task", "question-answering"), ("task", "image-classification")),
     ],
 )
 def test_values_of_another_kind_are_refused(bundle: Path, key: str, value: Any) -> None:
@@ -356,3 +357,11 @@ def test_a_file_is_copied_with_its_hash(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "out") as writer:
         writer.copy(tmp_path / "tokenizer.json", "tokenizer.json")
         assert writer.entries["tokenizer.json"].bytes == 6
+
+
+def test_a_bundle_without_the_component_model_is_refused(bundle: Path) -> None:
+    edit_manifest(
+        bundle, lambda data: data.update(components={"encoder": data["components"]["model"]})
+    )
+    with pytest.raises(BundleError, match="no component 'model'"):
+        open_bundle(bundle)

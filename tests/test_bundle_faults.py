@@ -21,7 +21,7 @@ from edgetfm.errors import BundleError, OutputError
 from edgetfm.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
-    (TensorSpec("x", "float32", ("batch", 4)),), (TensorSpec("y", "float32", ("batch", 2)),)
+    (TensorSpec("x", "float32", ("batch", 4)),), (TensorSpec("logits", "float32", ("batch", 2)),)
 )
 
 

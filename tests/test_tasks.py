@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgetfm.errors import InputError
 from edgetfm.parity import Budget
+from edgetfm.signature import Signature, TensorSpec
 from edgetfm.tasks import TASKS, Task, task_named
 
 
@@ -32,3 +35,19 @@ def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
         assert measures in ({"agreement"}, {"kl"})
     else:
         assert measures == {"cosine", "worst_cosine"}
+
+
+def test_a_graph_that_cannot_do_the_task_is_told_what_it_lacks() -> None:
+    ids = TensorSpec("input_ids", "int64", ("batch", "sequence"))
+    logits = TensorSpec("logits", "float32", ("batch", "sequence", 9))
+    pixels = TensorSpec("pixel_values", "float32", ("batch", 3, 8, 8))
+    assert TASKS["fill-mask"].misfits(Signature((ids, ids), (logits,))) == []
+    (rank,) = TASKS["text-classification"].misfits(Signature((ids,), (logits,)))
+    assert rank.startswith("text-classification gives logits with 2 axes, the graph has logits: ")
+    (name,) = TASKS["feature-extraction"].misfits(
+        Signature((ids,), (replace(logits, name="last_hidden_state"),))
+    )
+    assert "gives sentence_embedding" in name
+    (kind,) = TASKS["fill-mask"].misfits(Signature((pixels,), (logits,)))
+    assert "takes inputs of 2 axes, the graph has pixel_values" in kind
+    assert len(TASKS["image-classification"].misfits(Signature((ids, ids), ()))) == 2

@@ -81,6 +81,7 @@ def _print_version(ctx: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Its result goes to stdout, all else to stderr."""
+    _open_what_is_closed()
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in options or os.environ.get("EDGETFM_DEBUG", "0") not in ("", "0")
@@ -95,6 +96,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BaseException as error:
             return out.failure(error)
     return code if isinstance(code, int) else 0
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream the shell closed (`>&-`) is nowhere; else a file of ours would get its
+    number, and what is printed would land there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 _QUIET = {

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import click
@@ -85,11 +85,12 @@ class Output:
             click.echo("".join(traceback.format_exception(error)), err=True)
         if self.as_json and not self._said:
             self._write(json_text({"error": {"type": kind, "message": message, "exit_code": code}}))
-        if isinstance(error, click.ClickException):
-            error.show(sys.stderr)
-        else:
-            lead = click.style("edgetfm:", fg="red", bold=True)
-            click.echo(f"{lead} {_sentence(message)}", err=True)
+        with suppress(OSError):  # a stderr that takes nothing must not change the exit code
+            if isinstance(error, click.ClickException):
+                error.show(sys.stderr)
+            else:
+                lead = click.style("edgetfm:", fg="red", bold=True)
+                click.echo(f"{lead} {_sentence(message)}", err=True)
         return code
 
     def _described(self, error: BaseException) -> tuple[str, str, int]:

@@ -58,6 +58,11 @@ def _items(inputs: tuple[str, ...]) -> Iterator[Any]:
     """The inputs in order, stdin's lines in the place of `-`; empty lines are left out."""
     for item in inputs:
         if item == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            try:
+                yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"stdin is not {error.encoding} text ({error.reason}): it takes one text a line"
+                ) from error
         else:
             yield item

@@ -9,6 +9,11 @@ from typing import Any, get_type_hints
 from edgetfm.errors import SourceError, listed
 from edgetfm.layers.feed_forward import ACTIVATIONS
 
+LARGEST = 10_000_000
+"""What any size in a config may be: ten times the largest vocabulary."""
+DEEPEST = 1_000
+"""How many layers a model may have: each is built before its weights are looked for."""
+
 
 def check_config(
     config: Any,
@@ -20,10 +25,12 @@ def check_config(
     """Raise a SourceError that lists every field of the wrong type or value.
 
     counts: fields that are at least 1. activations: fields that name one. divides: pairs of
-    fields, the first of which divides the second; pairs of pairs divide side by side.
+    fields, the first of which divides the second; pairs of pairs divide side by side. No size is
+    above LARGEST, `layers` not above DEEPEST, a dropout not above 1.
     """
     problems = _wrong_types(config)
     if not problems:
+        problems = _too_large(config)
         for name in counts:
             if min(_sides(getattr(config, name))) < 1:
                 problems.append(f"{name} is {getattr(config, name)}, expected at least 1")
@@ -40,7 +47,19 @@ def check_config(
         raise SourceError(f"this {type(config).__name__} cannot be used:\n{listed(problems)}")
 
 
-def _sides(value: int | tuple[int, ...]) -> tuple[int, ...]:
+def _too_large(config: Any) -> list[str]:
+    problems = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        most: int = DEEPEST if field.name == "layers" else LARGEST
+        if field.name.endswith("dropout"):
+            most = 1
+        if not isinstance(value, str) and max(_sides(value)) > most:
+            problems.append(f"{field.name} is {value}, expected at most {most}")
+    return problems
+
+
+def _sides(value: float | tuple[int, ...]) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 

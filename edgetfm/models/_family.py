@@ -44,7 +44,10 @@ class Transpose:
     pattern: str
 
     def __call__(self, weights: Weights) -> Weights:
-        return {n: w.t() if re.search(self.pattern, n) else w for n, w in weights.items()}
+        return {
+            n: w.t() if w.ndim == 2 and re.search(self.pattern, n) else w
+            for n, w in weights.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class SwapAxes:
 
     def __call__(self, weights: Weights) -> Weights:
         return {
-            name: w.transpose(self.one, self.other) if re.search(self.pattern, name) else w
+            name: w.transpose(self.one, self.other)
+            if w.ndim > max(self.one, self.other) and re.search(self.pattern, name)
+            else w
             for name, w in weights.items()
         }
 
@@ -66,7 +71,8 @@ class SwapAxes:
 class Pack:
     """Concatenate along the first axis the weights `{prefix}{part}.*` to `{prefix}{to}.*`.
 
-    `parts` are in order, for example ("q", "k", "v") -> "qkv".
+    `parts` are in order, for example ("q", "k", "v") -> "qkv". Parts that do not go together,
+    or are not floats, stay apart: no module has a place for them.
     """
 
     parts: tuple[str, ...]
@@ -82,8 +88,13 @@ class Pack:
             if match := first.match(name):
                 prefix, kind = match.groups()
                 sources = [f"{prefix}{part}.{kind}" for part in self.parts]
-                if all(s in weights for s in sources):
-                    packed[f"{prefix}{self.to}.{kind}"] = torch.cat([weights[s] for s in sources])
+                found = [weights[s] for s in sources if s in weights]
+                fit = all(
+                    w.is_floating_point() and w.ndim and w.shape[1:] == found[0].shape[1:]
+                    for w in found
+                )
+                if len(found) == len(sources) and fit:
+                    packed[f"{prefix}{self.to}.{kind}"] = torch.cat(found)
                     taken.update(sources)
         return {n: w for n, w in weights.items() if n not in taken} | packed
 

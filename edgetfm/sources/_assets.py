@@ -104,10 +104,12 @@ def _pooling_mode(config: Mapping[str, Any], where: Path) -> str:
 # --- text ---------------------------------------------------------------------------------------
 
 
-def read_tokenizer(folder: Path, *, longest: int, trust_remote_code: bool = False) -> Prepared:
+def read_tokenizer(
+    folder: Path, *, longest: int, vocabulary: int, trust_remote_code: bool = False
+) -> Prepared:
     """The tokenizer as tokenizer.json, converted from older files if need be.
 
-    `longest` is the most tokens the model takes.
+    `longest` is the most tokens the model takes, `vocabulary` how many it embeds.
     """
     if not any((folder / n).is_file() for n in ("tokenizer.json", *_VOCABULARIES)):
         return Prepared(
@@ -117,6 +119,7 @@ def read_tokenizer(folder: Path, *, longest: int, trust_remote_code: bool = Fals
     config = read_json(folder / "tokenizer_config.json")
     sentence = read_json(folder / "sentence_bert_config.json")
     tokenizer = _parse_tokenizer(text, folder)
+    _check_ids(tokenizer, vocabulary, folder)
     pad = _content(config.get("pad_token")) or _content(
         read_json(folder / "special_tokens_map.json").get("pad_token")
     )
@@ -176,6 +179,18 @@ def _parse_tokenizer(text: str, folder: Path) -> Any:
         return Tokenizer.from_str(text)
     except Exception as error:  # the Rust library raises bare Exception
         raise SourceError(f"{folder / 'tokenizer.json'} is not a tokenizer: {error}") from error
+
+
+def _check_ids(tokenizer: Any, vocabulary: int, folder: Path) -> None:
+    """Every id has an embedding: one beyond them ends a run, on another runtime it reads junk."""
+    beyond = sorted((n, t) for t, n in tokenizer.get_vocab().items() if n >= vocabulary)
+    if beyond:
+        number, token = beyond[-1]
+        raise SourceError(
+            f"{folder / 'tokenizer.json'} has {len(beyond)} tokens without an embedding, the last "
+            f"is {token!r} with id {number}: the model embeds {vocabulary}. Use the model's own "
+            "tokenizer, or resize_token_embeddings of the model"
+        )
 
 
 # --- images -------------------------------------------------------------------------------------

@@ -94,6 +94,8 @@ def check_fit(module: nn.Module, weights: Weights, elsewhere: str) -> list[str]:
         if name not in wanted:
             if re.search(elsewhere, name):
                 unused.append(name)
+            elif weight.dtype not in _FLOATS:
+                problems.append(_not_floats(name, weight))
             else:
                 problems.append(f"without a place: {name} {list(weight.shape)}")
         elif weight.shape != wanted[name].shape:
@@ -101,19 +103,29 @@ def check_fit(module: nn.Module, weights: Weights, elsewhere: str) -> list[str]:
                 f"{name} has shape {list(weight.shape)}, the config says {list(wanted[name].shape)}"
             )
         elif weight.dtype not in _FLOATS:
-            problems.append(
-                f"{name} is {str(weight.dtype).removeprefix('torch.')}, expected floats"
-            )
+            problems.append(_not_floats(name, weight))
     if problems:
         shown = problems[:40] + ([f"and {len(problems) - 40} more"] if len(problems) > 40 else [])
         raise SourceError(f"the weights do not fit the config and the task:\n{listed(shown)}")
     return unused
 
 
+def _not_floats(name: str, weight: Tensor) -> str:
+    known = ", ".join(_dtype(d) for d in _FLOATS)
+    return f"{name} is {_dtype(weight.dtype)}, expected one of {known}"
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def empty(build: Callable[[], nn.Module]) -> nn.Module:
-    """A module whose parameters have shapes but no memory."""
-    with torch.device("meta"):
-        return build()
+    """A module whose parameters have shapes but no memory; a SourceError if none can be so big."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except RuntimeError as error:  # more elements than can be counted
+        raise SourceError(f"the config describes a model that cannot be built: {error}") from error
 
 
 def fill(module: nn.Module, weights: Weights) -> nn.Module:

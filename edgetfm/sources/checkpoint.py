@@ -44,7 +44,7 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     elsewhere = family.from_hf.elsewhere if family.from_hf and task_name != trained_for else r"^$"
     unused = _weights.check_fit(skeleton, weights, elsewhere)
     prepared = (
-        _assets.read_tokenizer(folder, longest=config.longest)
+        _assets.read_tokenizer(folder, longest=config.longest, vocabulary=config.vocabulary)
         if task_named(task_name).modality == "text"
         else _assets.read_image_processor(folder, config)
     )

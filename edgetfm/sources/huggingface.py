@@ -14,6 +14,7 @@ from edgetfm import models
 from edgetfm.errors import MissingExtra, SourceError
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
+from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
 from edgetfm.sources import _assets, _hub, _reference, _weights
 from edgetfm.sources._source import Source
@@ -50,7 +51,12 @@ def open_huggingface(
     left_out = _check(family, config, task_name, paths)
     modality = task_named(task_name).modality
     prepared = (
-        _assets.read_tokenizer(folder, longest=config.longest, trust_remote_code=trust_remote_code)
+        _assets.read_tokenizer(
+            folder,
+            longest=config.longest,
+            vocabulary=config.vocabulary,
+            trust_remote_code=trust_remote_code,
+        )
         if modality == "text"
         else _assets.read_image_processor(folder, config)
     )
@@ -96,6 +102,9 @@ def _complete(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         from transformers import AutoConfig
     except ImportError as error:
         raise MissingExtra("export", "reading Hugging Face models") from error
+    labels = raw.get("num_labels")
+    if isinstance(labels, int) and labels > LARGEST:  # transformers would name each of them
+        raise SourceError(f"{folder / 'config.json'}: num_labels is {labels}, at most {LARGEST}")
     try:
         with _reference.quiet_transformers():
             full = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()

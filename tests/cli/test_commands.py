@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,13 @@ def test_run_reads_lines_from_stdin(
     assert capfd.readouterr().out.startswith("zero\n  0.")
 
 
+def test_run_refuses_stdin_that_is_no_text(
+    bundle: Path, ask: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a \xff"), encoding="utf-8"))
+    assert "stdin is not utf-8 text" in ask("run", bundle, "-", code=2)["error"]["message"]
+
+
 def test_an_interrupt_ends_with_130(bundle: Path) -> None:
     code = (  # a shell in the background may have left SIGINT ignored
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -240,6 +248,15 @@ def test_inspect_tells_what_a_bundle_is(
     out, _ = capfd.readouterr()
     assert "input_ids int64[batch, sequence]" in out
     assert "steps hold" in out
+
+
+@pytest.mark.parametrize("ledger", [b"", b"\xff", b"[]", b'{"rungs": [3]}', b'{"rungs": []}'])
+def test_inspect_refuses_a_damaged_ledger(
+    ledger: bytes, bundle: Path, tmp_path: Path, ask: Callable[..., Json]
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / "parity.json").write_bytes(ledger)
+    assert "parity.json is damaged" in ask("inspect", copy, code=2)["error"]["message"]
 
 
 def test_inspect_tells_what_a_model_is(model: Path, ask: Callable[..., Json]) -> None:

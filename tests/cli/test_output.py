@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,35 @@ def test_json_is_plain() -> None:
         "text": "naïve",
     }
     assert "naïve" in text
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_closed_streams_change_no_exit_code(closed: tuple[int, ...]) -> None:
+    """Nothing that is printed lands in a file that got the number of a closed stream."""
+    for words, code in ((["--version"], 0), (["inspect", "/nowhere"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", CLOSED, *map(str, closed), "--", *words], check=False
+        )
+        assert done.returncode == code
+
+
+CLOSED = """
+import os, sys
+at = sys.argv.index("--")
+closed = {int(number) for number in sys.argv[1:at]}
+for number in closed:
+    os.close(number)
+names = ("stdin", "stdout", "stderr")
+for number in closed:
+    setattr(sys, names[number], None)
+from edgetfm.cli import main
+code = main(sys.argv[at + 1:])
+assert os.path.samestat(os.fstat(max(closed)), os.stat(os.devnull))
+os._exit(code)
+"""
+
+
+def test_a_full_stderr_changes_no_exit_code() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "edgetfm", "inspect", "/nowhere"]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 2

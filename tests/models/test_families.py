@@ -153,3 +153,17 @@ def test_padding_repeats_the_first_token_so_that_it_widens_no_range() -> None:
     hidden = module(input_ids=ids, attention_mask=(ids != 0).long(), token_type_ids=ids * 0)
     states = hidden["last_hidden_state"][0]
     torch.testing.assert_close(states[3:], states[:1].expand(3, -1))
+
+
+@pytest.mark.parametrize(
+    "part", [torch.tensor(1.0), torch.zeros(3, 3), torch.zeros(2, 4, dtype=torch.int8)]
+)
+def test_parts_that_do_not_go_together_stay_apart(part: torch.Tensor) -> None:
+    weights = {"a.q.weight": torch.zeros(2, 4), "a.k.weight": part}
+    assert Pack(("q", "k"), "qk")(weights).keys() == weights.keys()
+
+
+def test_only_matrices_are_turned() -> None:
+    weights = {"a": torch.zeros(2, 3), "b": torch.zeros(2, 3, 4), "c": torch.zeros(())}
+    assert [w.shape for w in Transpose("")(weights).values()] == [(3, 2), (2, 3, 4), ()]
+    assert [w.shape for w in SwapAxes("", 0, 1)(weights).values()] == [(3, 2), (3, 2, 4), ()]

@@ -134,3 +134,19 @@ def test_a_folder_of_pictures_is_read_with_its_subfolders(tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(name.encode())
     data = read_calibration(tmp_path, "image")
     assert [p.name for p in map(Path, map(str, data.items))] == ["b.png", "a.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("long.csv", "text\n" + "x" * ((1 << 24) + 1) + "\n", "row 2: field larger than"),
+        ("header.csv", "x" * ((1 << 24) + 1) + "\n", "row 1: field larger than"),
+        ("half.jsonl", '{"text": "\\ud800 a"}\n', "row 1: half a surrogate pair"),
+    ],
+)
+def test_rows_that_no_text_can_be_are_named(
+    name: str, content: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_calibration(tmp_path / name, "text")

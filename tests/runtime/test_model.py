@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,23 @@ def test_what_cannot_be_loaded_says_why(folder: Path, tmp_path: Path) -> None:
         load(folder, precision="int3")
     with pytest.raises(DeviceError, match="unknown device"):
         load(folder, device="abacus")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s["inputs"].pop(), "input 'token_type_ids': the manifest says nothing"),
+        (lambda s: s["outputs"].append(dict(s["outputs"][0], name="more")), "output 'more'"),
+        (lambda s: s["outputs"][0].update(shape=["batch", 7]), r"says logits: float32\[batch, 7\]"),
+        (lambda s: s["inputs"][0].update(dtype="int32"), "input 'input_ids': .* int32"),
+    ],
+)
+def test_a_graph_of_another_signature_is_refused(
+    change: Callable[[Any], Any], words: str, folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    data = json.loads((copy / "edgetfm.json").read_text())
+    change(data["components"]["model"]["signature"])
+    (copy / "edgetfm.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match=words):
+        load(copy)

@@ -150,7 +150,7 @@ def test_what_is_no_text_is_an_input_error(
 
 
 def test_text_that_is_not_unicode_is_an_input_error(pair: tuple[Any, TextEncoder]) -> None:
-    with pytest.raises(InputError, match="cannot encode this"):
+    with pytest.raises(InputError, match="is not Unicode"):
         pair[1](["half a surrogate: \ud800"])
 
 
@@ -182,3 +182,11 @@ def test_an_input_no_text_becomes_is_a_bundle_error(tmp_path: Path) -> None:
     signature = Signature((TensorSpec("pixel_values", "float32", ("batch", 3, 4, 4)),), ())
     with pytest.raises(BundleError, match="pixel_values"):
         TextEncoder(tmp_path, {}, signature)
+
+
+@pytest.mark.parametrize(
+    "settings", [[], {"max_length": "64"}, {"max_length": 0}, {"pad_token_id": 1 << 70}]
+)
+def test_settings_of_another_kind_are_a_bundle_error(settings: Any, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="the text preprocessing is malformed"):
+        TextEncoder(tmp_path, settings, Signature((), ()))

@@ -336,3 +336,48 @@ def test_a_garbage_config_is_used_or_refused_but_never_crashes(
     with contextlib.suppress(SourceError):
         source = open_source(folder)
         assert source.task == "text-classification" or name == "config.json"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("hidden_size", 10**9, "width is 1000000000, expected at most 10000000"),
+        ("intermediate_size", 10**30, "expected at most"),
+        ("num_hidden_layers", 10**9, "layers is 1000000000, expected at most 1000"),
+        ("type_vocab_size", 10**30, "expected at most"),
+        ("hidden_dropout_prob", 2, "dropout is 2.0, expected at most 1"),
+        ("num_labels", 10**9, "num_labels is 1000000000"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(
+    key: str, value: float, word: str, folder: Path
+) -> None:
+    edit(folder, **{key: value})
+    refused(folder, word)
+
+
+QUERY = "bert.encoder.layer.0.attention.self.query.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.zeros(3, 3), ("layers.0.attention.q.weight [3, 3]", "layers.0.attention.qkv")),
+        (torch.tensor(1.0), ("layers.0.attention.q.weight []",)),
+        (torch.zeros(32, 32, dtype=torch.int8), ("q.weight is int8, expected one of float32",)),
+        (torch.zeros(32, 32, dtype=torch.bool), ("q.weight is bool",)),
+    ],
+)
+def test_a_part_of_a_packed_weight_that_does_not_fit_is_named(
+    tensor: torch.Tensor, words: tuple[str, ...], folder: Path
+) -> None:
+    weights(folder, lambda w: w.update({QUERY: tensor}))
+    refused(folder, *words)
+
+
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    tokenizer["model"]["vocab"]["surplus"] = size
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    refused(folder, "1 tokens without an embedding", "'surplus'", f"embeds {size}")
