@@ -155,11 +155,11 @@ def _check(family: Family, config: Any, task: str, paths: list[Path]) -> list[st
 def _parts(names: Collection[str], others: Collection[str]) -> list[str]:
     """The modules, as high up as can be, that hold the weights `names` and none of the others."""
     kept = {".".join(n.split(".")[:i]) for n in others for i in range(1, n.count(".") + 2)}
-    parts = {}
+    parts = []
     for name in names:
         paths = [".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 2)]
-        parts[next((path for path in paths if path not in kept), name)] = None
-    return list(parts)
+        parts.append(next((path for path in paths if path not in kept), name))
+    return list(dict.fromkeys(parts))
 
 
 def _module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Module:
