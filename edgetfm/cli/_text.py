@@ -117,6 +117,37 @@ def _fact_lines(data: Mapping[str, Any], indent: str) -> list[str]:
     return lines
 
 
+def bench_text(data: Mapping[str, Any]) -> str:
+    """What was measured, of what and where; `--json` has every number."""
+    latency, here = data["latency_ms"], data["machine"]
+    asked = [f"batch {data['batch']}"]
+    if data["sequence"] is not None:
+        asked.append(f"{data['sequence']} tokens")
+    if data["threads"] is not None:
+        asked.append(f"{data['threads']} thread{'s' if data['threads'] > 1 else ''}")
+    peak = data["peak_memory_mb"]
+    settings = {k: v for k, v in data["session"].items() if v}
+    return facts_text(
+        {
+            "latency": f"{latency['p50']:.2f} ms median, {latency['p95']:.2f} ms 95th percentile, "
+            f"{latency['min']:.2f} ms fastest of {data['runs']}",
+            "load": f"{data['load_ms']:.0f} ms",
+            "peak memory": None if peak is None else f"{peak} MB above the imports",
+            "variant": f"{data['precision']}, {size(data['bytes'])}",
+            "asked": ", ".join([*asked, data["device"]]),
+            "nodes": ", ".join(f"{count} on {name}" for name, count in data["placement"].items()),
+            **({"session": settings} if settings else {}),
+            "machine": ", ".join(
+                [
+                    str(here.get("cpu", "unknown CPU")),
+                    *here.get("cpu_features", ()),
+                    f"onnxruntime {here.get('onnxruntime', 'of unknown version')}",
+                ]
+            ),
+        }
+    )
+
+
 def checks_text(checks: Sequence[Mapping[str, Any]]) -> str:
     """The doctor's findings, a line each."""
     return "\n".join(_check_line(check) for check in checks)
@@ -161,7 +192,8 @@ def _lead(value: Any) -> str:
 
 
 def _rest(values: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{k} {cell(k, v)}" for k, v in values.items())
+    """What is beside the answer; a position or a token id is a name, without separators."""
+    text = ", ".join(f"{label(k)} {v if type(v) is int else cell(k, v)}" for k, v in values.items())
     return click.style(text, dim=True) if text else ""
 
 

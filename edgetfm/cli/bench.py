@@ -26,7 +26,7 @@ from edgetfm.cli._verb import device, verb
     type=click.IntRange(min=1),
     default=128,
     show_default=True,
-    help="Tokens of a text; no matter for images.",
+    help="Tokens of a text; ignored for images.",
 )
 @click.option(
     "--threads",
@@ -42,9 +42,9 @@ from edgetfm.cli._verb import device, verb
 @device()
 def command(out: Output, bundle: Path, **options: Any) -> None:
     """Measure latency (median and 95th percentile), load time and memory of BUNDLE."""
-    from edgetfm.cli._text import facts_text
+    from edgetfm.cli._text import bench_text
     from edgetfm.workflow import bench_bundle
 
     with progress_bar() as progress:
         data = bench_bundle(bundle, progress=progress, **options)
-    out.result(data, lambda: facts_text(data))
+    out.result(data, lambda: bench_text(data))
