@@ -251,6 +251,8 @@ class BundleWriter:
         self.target = Path(target)
         if self.target.name in ("", ".", ".."):
             self.target = self.target.resolve()
+        if not self.target.name:
+            raise OutputError(f"cannot write to {self.target}: a bundle is a folder with a name")
         self.force = force
         self._entries: dict[str, FileEntry] = {}
         self._folder = NewFolder(self.target)

@@ -28,9 +28,11 @@ class NewFolder:
         self.target = target
         self.path = files.beside(target, "partial")
         self._lock: files.Lock | None = None
+        self._made: list[Path] = []
 
     def __enter__(self) -> Self:
         with files.writing(self.target.parent):
+            self._made = [p for p in self.target.parents if not p.exists()]
             self.target.parent.mkdir(parents=True, exist_ok=True)
             finish_interrupted_swap(self.target)
             files.remove_abandoned(self.target)
@@ -82,6 +84,9 @@ class NewFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
+        with contextlib.suppress(OSError):  # not empty: the folder is in place, or another's is
+            for parent in self._made:
+                parent.rmdir()
         # Others write here too (a temporary file of a library): a full disk is no bug of theirs.
         if isinstance(error, OSError) and error.errno in _DISK:
             raise OutputError(f"could not write {self.target}: {error.strerror}") from error

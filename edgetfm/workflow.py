@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, Variant, open_bundle
-from edgetfm.errors import BundleError, InputError, ParityError, listed
+from edgetfm.errors import BundleError, InputError, OutputError, ParityError, listed
 from edgetfm.evidence import gather
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
@@ -82,6 +82,9 @@ def export_model(
 
     started = time.perf_counter()
     _check_options(quantize, max_drop, prefer, route)
+    place = Path(source)
+    if place.is_dir() and place.resolve().is_relative_to(Path(output).resolve()):
+        raise OutputError(f"{output} holds the source {source}, which it would replace")
     progress("reading the model", 0, 0)
     opened = open_source(source, task=task, trust_remote_code=trust_remote_code)
     kind = TASKS[opened.task]

@@ -365,3 +365,15 @@ def test_a_bundle_without_the_component_model_is_refused(bundle: Path) -> None:
     )
     with pytest.raises(BundleError, match="no component 'model'"):
         open_bundle(bundle)
+
+
+def test_the_root_is_no_place_for_a_bundle() -> None:
+    with pytest.raises(OutputError, match="a folder with a name"):
+        BundleWriter("/")
+
+
+def test_a_failure_leaves_no_parents_that_it_made(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(KeyError), BundleWriter(tmp_path / "old" / "new" / "newer" / "bundle"):
+        raise KeyError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]

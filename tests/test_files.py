@@ -143,7 +143,7 @@ def test_a_folder_is_put_in_place_by_commit_only(tmp_path: Path) -> None:
     target = tmp_path / "made" / "on the way" / "out"
     with NewFolder(target) as folder:
         (folder.path / "content").write_text("half")
-    assert list(target.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     with NewFolder(target) as folder:
         (folder.path / "content").write_text("whole")
         folder.commit(replace=False)

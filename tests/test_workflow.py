@@ -200,9 +200,37 @@ def test_options_that_cannot_be_are_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_not_quantized_speaks_of_no_calibration(tiny_hf, tmp_path: Path) -> None:
+    source = tiny_hf("bert", "question-answering", tmp_path / "source")
+    result = export_model(source, tmp_path / "out")
+    assert result.notes == ()
+    assert open_bundle(result.path).manifest.calibration == {}
+
+
+def test_a_variant_with_weights_in_a_file_of_its_own_is_made_again_in_place(
+    tiny_hf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgetfm import graphs
+
+    monkeypatch.setattr(graphs, "EXTERNAL_OVER", 1000)
+    source = tiny_hf("bert", "question-answering", tmp_path / "source")
+    options = {"quantize": "int8", "max_drop": "cosine:0.5"}
+    path = export_model(source, tmp_path / "out", keep_fp32=True, **options).path
+    before = sorted(open_bundle(path).manifest.files)
+    assert "onnx/model_int8.onnx_data" in before
+    again = quantize_bundle(path, **options)
+    assert sorted(open_bundle(again.path).manifest.files) == before
+
+
 def test_empty_calibration_is_refused(tiny_hf, tmp_path: Path) -> None:
     source = tiny_hf("bert", "text-classification", tmp_path / "source")
     (tmp_path / "empty.txt").write_text("\n\n")
     with pytest.raises(DataError, match=r"empty\.txt"):
         export_model(source, tmp_path / "out", quantize="int8", calibration=tmp_path / "empty.txt")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_holds_the_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bundle" / "source").mkdir(parents=True)
+    with pytest.raises(OutputError, match="holds the source"):
+        export_model(tmp_path / "bundle" / "source", tmp_path / "bundle", force=True)
