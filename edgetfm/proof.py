@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -228,7 +229,7 @@ def read_vectors(bundle: Bundle) -> Vectors:
                     prefix = f"{i}.{part}."
                     names = [n for n in archive.files if n.startswith(prefix)]
                     collected.append({n.removeprefix(prefix): archive[n] for n in names})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise BundleError(f"the vectors of {bundle.root} cannot be read: {error}") from error
     return Vectors(str(index["variant"]), parts["inputs"], parts["pytorch"], parts["shipped"])
 

@@ -62,9 +62,11 @@ class TextEncoder:
         """A special token by its name, such as `mask_token`, or None."""
         for asset in _ASSETS:
             path = self.folder / asset
-            value = (
-                json.loads(path.read_text(encoding="utf-8")).get(name) if path.is_file() else None
-            )
+            try:
+                data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+                value = data.get(name)
+            except (ValueError, AttributeError, RecursionError) as error:
+                raise BundleError(f"{path} is not a JSON object: {error}") from error
             if value is not None:
                 return str(value["content"] if isinstance(value, Mapping) else value)
         usual = {"mask_token": ("[MASK]", "<mask>"), "unk_token": ("[UNK]", "<unk>")}

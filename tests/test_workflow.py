@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgetfm import export_model, load, quantize_bundle, verify_bundle
-from edgetfm.bundle import open_bundle
-from edgetfm.errors import BudgetError, DataError, InputError, OutputError, ParityError
+from edgetfm.bundle import BundleWriter, open_bundle
+from edgetfm.errors import BudgetError, BundleError, DataError, InputError, OutputError, ParityError
 from edgetfm.proof import read_vectors
 from edgetfm.workflow import ExportResult, inspect_bundle
 
@@ -64,8 +64,6 @@ def test_verify_refuses_another_reference(shipped: ExportResult, tiny_hf, tmp_pa
 
 def test_a_wrong_answer_fails_verify(shipped: ExportResult, tmp_path: Path) -> None:
     """A consistent bundle whose int8 graph is another model's: only the vectors can tell."""
-    from edgetfm.bundle import BundleWriter
-
     old = open_bundle(shipped.path)
     variants = old.manifest.components["model"].variants
     with BundleWriter(tmp_path / "wrong") as writer:
@@ -214,7 +212,9 @@ def test_a_variant_with_weights_in_a_file_of_its_own_is_made_again_in_place(
 
     monkeypatch.setattr(graphs, "EXTERNAL_OVER", 1000)
     source = tiny_hf("bert", "question-answering", tmp_path / "source")
-    options = {"quantize": "int8", "max_drop": "cosine:0.5"}
+    (tmp_path / "texts.txt").write_text("\n".join(f"the captain of boat {i}" for i in range(8)))
+    data = tmp_path / "texts.txt"
+    options = {"quantize": "int8", "max_drop": "cosine:0.5", "calibration": data}
     path = export_model(source, tmp_path / "out", keep_fp32=True, **options).path
     before = sorted(open_bundle(path).manifest.files)
     assert "onnx/model_int8.onnx_data" in before
@@ -228,6 +228,17 @@ def test_empty_calibration_is_refused(tiny_hf, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"empty\.txt"):
         export_model(source, tmp_path / "out", quantize="int8", calibration=tmp_path / "empty.txt")
     assert not (tmp_path / "out").exists()
+
+
+def test_vectors_cut_short_are_a_bundle_error(shipped: ExportResult, tmp_path: Path) -> None:
+    old = open_bundle(shipped.path)
+    with BundleWriter(tmp_path / "cut") as writer:
+        for name in old.manifest.files:
+            writer.copy(old.path(name), name)
+        writer.write("vectors.npz", old.path("vectors.npz").read_bytes()[:1000])
+        cut = writer.commit(old.manifest)
+    with pytest.raises(BundleError, match="vectors of .* cannot be read"):
+        read_vectors(cut)
 
 
 def test_an_output_that_holds_the_source_is_refused(tmp_path: Path) -> None:

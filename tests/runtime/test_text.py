@@ -190,3 +190,10 @@ def test_an_input_no_text_becomes_is_a_bundle_error(tmp_path: Path) -> None:
 def test_settings_of_another_kind_are_a_bundle_error(settings: Any, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="the text preprocessing is malformed"):
         TextEncoder(tmp_path, settings, Signature((), ()))
+
+
+@pytest.mark.parametrize("content", ["[]", "{"])
+def test_special_tokens_in_a_damaged_file_are_a_bundle_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(BundleError, match="is not a JSON object"):
+        TextEncoder(tmp_path, {}, Signature((), ())).token("mask_token")
