@@ -222,7 +222,8 @@ def read_vectors(bundle: Bundle) -> Vectors:
     """The vectors of a bundle; a BundleError if it has none or they are malformed."""
     try:
         index = json.loads(bundle.path("vectors.json").read_text(encoding="utf-8"))
-        with np.load(bundle.path("vectors.npz"), allow_pickle=False) as archive:
+        # Opened here: numpy leaves a file that is no archive open.
+        with bundle.path("vectors.npz").open("rb") as f, np.load(f, allow_pickle=False) as archive:
             parts: dict[str, list[Feeds]] = {"inputs": [], "pytorch": [], "shipped": []}
             for i, _ in enumerate(index["cases"]):
                 for part, collected in parts.items():
