@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from edgetfm import files
 from edgetfm.errors import DataError
 from edgetfm.quantize.calibration import read_calibration
+from edgetfm.quantize.recipes import RECIPES
 from edgetfm.runtime.cases import parity_cases
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.signature import Array, Feeds, Signature
@@ -35,6 +36,16 @@ class Evidence:
     labels: Array | None = None
     notes: tuple[str, ...] = field(default=())
 
+    def beginning_with(self, cases: Sequence[Feeds]) -> Self:
+        """The same with these cases first, and of its own those of other shapes."""
+        shapes = [_shapes(feeds) for feeds in cases]
+        others = [feeds for feeds in self.cases if _shapes(feeds) not in shapes]
+        return replace(self, cases=[*cases, *others])
+
+
+def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in feeds.items()}
+
 
 def gather(
     preprocessor: Preprocessor,
@@ -42,16 +53,22 @@ def gather(
     task: Task,
     calibration: Path | None,
     sample: Path | None,
+    *,
+    recipes: Sequence[str] = tuple(RECIPES),
 ) -> Evidence:
     """The evidence for a model: the user's data, else its own sample, else what ships with us.
 
-    The cases that are kept in the bundle come from the shipped or the model's own sample, never
-    from the user's data.
+    The cases that are kept in the bundle come from the shipped sample, never from the user's
+    data. recipes: those to be tried; without any there is nothing to calibrate or to judge, and
+    only a sample with labels is of use.
     """
     shipped = read_calibration(None, task.modality)
     cases = parity_cases(preprocessor, signature, task, shipped.items)
     if calibration is None and sample is not None:
-        return _from_sample(cases, sample, signature)
+        made = _from_sample(cases, sample, signature)
+        return made if recipes else replace(made, facts={})
+    if not recipes:
+        return Evidence(cases, [], [], {})
     data = shipped if calibration is None else read_calibration(calibration, task.modality)
     fit, judge = split(data.items)
     encode = preprocessor.texts if task.modality == "text" else preprocessor.images

@@ -33,6 +33,9 @@ far outside. The bound on max_error is for short rows: the cosine of a single sc
 and that of two logits hardly more.
 """
 
+VECTOR_FILES = ("vectors.npz", "vectors.json")
+"""Where a bundle keeps its vectors."""
+
 VECTOR_BYTES = 1_000_000
 """About what vectors.npz may hold before compression: it ships with every bundle."""
 

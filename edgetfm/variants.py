@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgetfm.bundle import SUFFIXES, Bundle, BundleWriter, Manifest, Variant
-from edgetfm.errors import BudgetError, ParityError, listed
+from edgetfm.errors import BudgetError, listed
 from edgetfm.evidence import Evidence
 from edgetfm.parity import Budget, Ledger, Measures, Rung, rung
 from edgetfm.progress import Progress
@@ -19,13 +19,11 @@ from edgetfm.proof import (
     DEVICE_BOUNDS,
     Subject,
     answers_of,
-    float_rungs,
     invariant_rungs,
     write_vectors,
 )
 from edgetfm.report import model_card, report_page
 from edgetfm.runtime.divergence import first_divergence
-from edgetfm.runtime.machine import machine
 from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
 from edgetfm.signature import Feeds
 
@@ -98,16 +96,9 @@ class Draft:
                 self.writer.discard(name)
 
 
-def prove_float(draft: Draft) -> None:
-    """Hold the fp32 graph against PyTorch; ParityError if it answers differently."""
-    draft.progress("comparing the fp32 graph with PyTorch", 0, 0)
-    draft.ledger.machine = machine()
-    cases, truth = draft.evidence.cases, draft.truth
-    draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})
-    if not draft.ledger.passed:
-        raise ParityError(
-            f"the exported graph answers differently:\n{listed(draft.ledger.failures)}"
-        )
+def recipes_of(quantize: str | None) -> tuple[str, ...]:
+    """The recipes that are tried for one of CHOICES, or for None."""
+    return AUTO if quantize == "auto" else () if quantize in (None, "none") else (quantize,)
 
 
 def choose(draft: Draft, quantize: str | None, prefer: str) -> str:
@@ -116,7 +107,7 @@ def choose(draft: Draft, quantize: str | None, prefer: str) -> str:
     One precision asked for by name ships or raises BudgetError; 'auto' keeps the fastest
     (`prefer` 'speed') or smallest inside the budget, and fp32 if none beats it.
     """
-    wanted = AUTO if quantize == "auto" else () if quantize in (None, "none") else (str(quantize),)
+    wanted = recipes_of(quantize)
     facts = {precision: _make(draft, precision) for precision in wanted}
     probe = _probe(draft.evidence.cases)
     settings = {

@@ -11,21 +11,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, Variant, open_bundle
-from edgetfm.errors import BundleError, InputError, OutputError, ParityError, listed
+from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, open_bundle
+from edgetfm.errors import BundleError, InputError, OutputError, listed
 from edgetfm.evidence import gather
+from edgetfm.float_graph import ask, prove_float, write_float_graph
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
-from edgetfm.proof import Subject, answers_of, read_vectors, replay_rungs, session_run
+from edgetfm.proof import (
+    VECTOR_FILES,
+    Subject,
+    answers_of,
+    read_vectors,
+    replay_rungs,
+    session_run,
+)
 from edgetfm.runtime.machine import machine, runtime_version
-from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.signature import Feeds
 from edgetfm.tasks import TASKS
-from edgetfm.variants import CHOICES, FP32, Draft, choose, finish, prove_float
+from edgetfm.variants import CHOICES, Draft, choose, finish, recipes_of
 
 if TYPE_CHECKING:
-    from edgetfm.sources import Source
     from edgetfm.training import TrainResult
 
 AnyPath = str | os.PathLike[str]
@@ -94,7 +99,9 @@ def export_model(
             writer.write(name, data)
         preprocessor = Preprocessor.from_folder(writer.staging, opened.preprocessing, signature)
         path = None if calibration is None else Path(calibration)
-        evidence = gather(preprocessor, signature, kind, path, opened.sample)
+        evidence = gather(
+            preprocessor, signature, kind, path, opened.sample, recipes=recipes_of(quantize)
+        )
         draft = Draft(
             writer=writer,
             subject=Subject(kind, signature),
@@ -103,11 +110,8 @@ def export_model(
             progress=progress,
             notes=[*opened.notes, *evidence.notes],
         )
-        _write_float_graph(opened, draft)
-        try:
-            prove_float(draft)
-        except ParityError as error:
-            raise ParityError(f"{error}\n{_blame(opened, draft)}") from error
+        write_float_graph(opened, draft)
+        prove_float(draft, opened)
         chosen = choose(draft, quantize, prefer)
         manifest = Manifest(
             task=opened.task,
@@ -125,51 +129,6 @@ def export_model(
         )
         bundle = finish(draft, manifest, keep_fp32=keep_fp32)
     return _result(bundle, draft, started)
-
-
-def _write_float_graph(opened: Source, draft: Draft) -> None:
-    """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time."""
-    from edgetfm.export import discard, to_onnx
-    from edgetfm.graphs import write_graph
-    from edgetfm.sources import eager
-
-    evidence, subject = draft.evidence, draft.subject
-    reference = opened.reference()
-    draft.truth = _answers(reference, evidence.cases, "PyTorch, shapes", draft.progress)
-    draft.judged = _answers(reference, evidence.judged, "PyTorch, texts", draft.progress)
-    del reference
-    return_freed()
-    module = opened.module()
-    ours = [eager(module)(feeds) for feeds in evidence.cases]
-    comparison = subject.compare(ours, draft.truth, evidence.cases)
-    draft.ledger.rungs.append(
-        rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
-    )
-    draft.progress("exporting the graph", 0, 0)
-    signature = subject.signature
-    graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
-    file, data = write_graph(graph, draft.writer, FP32)
-    draft.variants["fp32"] = Variant(file, data)
-    del graph
-    discard(module)
-    return_freed()
-
-
-def _blame(opened: Source, draft: Draft) -> str:
-    """A sentence that names the first node of the graph that differs from its module."""
-    from edgetfm.export.divergence import first_module_divergence
-
-    feeds = draft.evidence.cases[-1]
-    found = first_module_divergence(opened.module(), draft.path("fp32"), feeds, limit=1e-4)
-    return str(found) if found else "no single node of the graph differs from our module by 1e-4"
-
-
-def _answers(run: Any, feeds: list[Feeds], what: str, progress: Progress) -> list[Feeds]:
-    answers = []
-    for done, inputs in enumerate(feeds):
-        progress(f"asking {what}", done, len(feeds))
-        answers.append(run(inputs))
-    return answers
 
 
 def quantize_bundle(
@@ -199,17 +158,17 @@ def quantize_bundle(
     in_place = output is None
     with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
         fp32 = manifest.components["model"].variants["fp32"]
-        dropped = {v.file for p, v in manifest.components["model"].variants.items() if p != "fp32"}
+        others = [v for p, v in manifest.components["model"].variants.items() if p != "fp32"]
+        remade = {name for v in others for name in (v.file, v.data)} | set(VECTOR_FILES)
         for name in manifest.files:
-            if name not in dropped | {"vectors.npz", "vectors.json"}:
+            if name not in remade:
                 writer.copy(old.path(name), name)
         preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
         path = None if calibration is None else Path(calibration)
-        evidence = gather(preprocessor, signature, kind, path, None)
         vectors = read_vectors(old)
-        kept = [_shapes(feeds) for feeds in vectors.cases]
-        others = [feeds for feeds in evidence.cases if _shapes(feeds) not in kept]
-        evidence = replace(evidence, cases=[*vectors.cases, *others])
+        evidence = gather(
+            preprocessor, signature, kind, path, None, recipes=recipes_of(quantize)
+        ).beginning_with(vectors.cases)
         draft = Draft(
             writer=writer,
             subject=Subject(kind, signature),
@@ -221,7 +180,7 @@ def quantize_bundle(
         draft.variants["fp32"] = fp32
         draft.truth = vectors.pytorch
         float_graph = session_run(old.path(fp32.file), signature=signature)
-        draft.judged = _answers(float_graph, evidence.judged, "the fp32 graph", progress)
+        draft.judged = ask(float_graph, evidence.judged, "the fp32 graph", progress)
         del float_graph
         prove_float(draft)
         chosen = choose(draft, quantize, prefer)
@@ -236,10 +195,6 @@ def quantize_bundle(
         )
         result = finish(draft, made, keep_fp32=True)
     return _result(result, draft, started)
-
-
-def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in feeds.items()}
 
 
 def verify_bundle(
@@ -293,7 +248,7 @@ def _asked_again(
         )
     preprocessor = Preprocessor.from_folder(bundle.root, manifest.preprocessing, subject.signature)
     evidence = gather(preprocessor, subject.signature, subject.task, None, opened.sample)
-    truth = _answers(opened.reference(), evidence.judged, "PyTorch", progress)
+    truth = ask(opened.reference(), evidence.judged, "PyTorch", progress)
     rungs = []
     for precision, variant in manifest.components["model"].variants.items():
         path = bundle.path(variant.file)

@@ -90,7 +90,7 @@ def _shipped(modality: str) -> Calibration:
             "generated pictures",
             pictures,
             digest.hexdigest(),
-            f"calibrated on {len(pictures)} generated pictures that ship with edgetfm: "
+            f"calibrated and judged on {len(pictures)} generated pictures that ship with edgetfm: "
             "pictures like those the model will meet are better",
         )
     texts = samples.texts()
@@ -98,7 +98,7 @@ def _shipped(modality: str) -> Calibration:
         "shipped texts",
         texts,
         _fingerprint(texts),
-        f"calibrated on the {len(texts)} English texts that ship with edgetfm: "
+        f"calibrated and judged on the {len(texts)} English texts that ship with edgetfm: "
         "texts like those the model will meet are better",
     )
 

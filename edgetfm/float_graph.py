@@ -1,0 +1,81 @@
+"""The first half of an export: PyTorch's answers, the fp32 graph, and the proof that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgetfm.bundle import Variant
+from edgetfm.errors import ParityError, listed
+from edgetfm.parity import FLOAT_BOUND, rung
+from edgetfm.progress import Progress
+from edgetfm.proof import Run, float_rungs
+from edgetfm.runtime.machine import machine
+from edgetfm.runtime.memory import return_freed
+from edgetfm.signature import Feeds
+from edgetfm.variants import FP32, Draft
+
+if TYPE_CHECKING:
+    from edgetfm.sources import Source
+
+
+def write_float_graph(opened: Source, draft: Draft) -> None:
+    """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time."""
+    from edgetfm.export import discard, to_onnx
+    from edgetfm.graphs import write_graph
+    from edgetfm.sources import eager
+
+    evidence, subject = draft.evidence, draft.subject
+    reference = opened.reference()
+    draft.truth = ask(reference, evidence.cases, "PyTorch, shapes", draft.progress)
+    draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
+    del reference
+    return_freed()
+    module = opened.module()
+    ours = [eager(module)(feeds) for feeds in evidence.cases]
+    comparison = subject.compare(ours, draft.truth, evidence.cases)
+    draft.ledger.rungs.append(
+        rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
+    )
+    draft.progress("exporting the graph", 0, 0)
+    signature = subject.signature
+    graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
+    file, data = write_graph(graph, draft.writer, FP32)
+    draft.variants["fp32"] = Variant(file, data)
+    del graph
+    discard(module)
+    return_freed()
+
+
+def prove_float(draft: Draft, source: Source | None = None) -> None:
+    """Hold the fp32 graph against PyTorch; ParityError if it answers differently.
+
+    With `source` the error names the first node that does.
+    """
+    draft.progress("comparing the fp32 graph with PyTorch", 0, 0)
+    draft.ledger.machine = machine()
+    cases, truth = draft.evidence.cases, draft.truth
+    draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})
+    if not draft.ledger.passed:
+        where = f"\n{_blame(source, draft)}" if source else ""
+        raise ParityError(
+            f"the exported graph answers differently:\n{listed(draft.ledger.failures)}{where}"
+        )
+
+
+def _blame(opened: Source, draft: Draft) -> str:
+    """A sentence that names the first node of the graph that differs from its module."""
+    from edgetfm.export.divergence import first_module_divergence
+
+    feeds = draft.evidence.cases[-1]
+    found = first_module_divergence(opened.module(), draft.path("fp32"), feeds, limit=1e-4)
+    return str(found) if found else "no single node of the graph differs from our module by 1e-4"
+
+
+def ask(run: Run, feeds: Sequence[Feeds], what: str, progress: Progress) -> list[Feeds]:
+    """The answers to all feeds, with progress."""
+    answers = []
+    for done, inputs in enumerate(feeds):
+        progress(f"asking {what}", done, len(feeds))
+        answers.append(run(inputs))
+    return answers
