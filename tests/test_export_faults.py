@@ -1,19 +1,20 @@
-"""An export that is killed at any write, fsync or rename leaves the old bundle or the new one.
-
-Each kill is a real one (SIGKILL) of a real export with its proof, in a fork of a process that has
-imported everything and started no threads.
-"""
+"""An export that is killed at any write, fsync or rename leaves the old bundle or the new one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgetfm import export_model
+from edgetfm import export_model, files, verify_bundle
+from edgetfm.bundle import open_bundle
+from edgetfm.errors import BundleError
 
 OLD, NEW = "cosine:0.4", "cosine:0.5"
 """The budgets by which the old bundle and the new one are told apart."""
@@ -32,7 +33,7 @@ from edgetfm.workflow import export_model, verify_bundle
 torch.set_num_threads(1)
 source, old, folder = (Path(a) for a in sys.argv[1:4])
 budget = sys.argv[4]
-force, step = sys.argv[5] == "force", int(sys.argv[6])
+step = int(sys.argv[5])
 
 
 def child(work):
@@ -76,8 +77,7 @@ assert child(lambda: export(folder / "whole", note=note)) == 0
 events = json.loads(note.read_text())
 for kill_at in range(1, len(events) + 1, step):
     target = folder / f"killed-{kill_at}"
-    if force:
-        shutil.copytree(old, target)
+    shutil.copytree(old, target)
     status = child(lambda: export(target, kill_at))
     if status == 0 and kill_at > len(events) - 4:
         continue  # a replaced bundle makes a few more events than a fresh one, or fewer
@@ -92,13 +92,13 @@ for kill_at in range(1, len(events) + 1, step):
 """
 
 
-def kill_exports(tiny_hf, tmp_path: Path, *, force: bool, step: int) -> list[dict[str, str]]:
+def kill_exports(tiny_hf, tmp_path: Path, *, step: int) -> list[dict[str, str]]:
+    """Kill forks of a process that has imported everything and started no threads; what is left."""
     source = tiny_hf("bert", "text-classification", tmp_path / "source")
     old = export_model(source, tmp_path / "old", max_drop=OLD).path
     (tmp_path / "work").mkdir()
-    mode = "force" if force else "fresh"
     run = subprocess.run(
-        [sys.executable, "-c", KILLER, source, old, tmp_path / "work", NEW, mode, str(step)],
+        [sys.executable, "-c", KILLER, source, old, tmp_path / "work", NEW, str(step)],
         capture_output=True,
         text=True,
         timeout=1700,
@@ -108,25 +108,67 @@ def kill_exports(tiny_hf, tmp_path: Path, *, force: bool, step: int) -> list[dic
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("force", "step"),
-    [
-        pytest.param(True, 30, id="force-some"),
-        pytest.param(True, 1, id="force-all", marks=pytest.mark.slow),
-        pytest.param(False, 1, id="fresh-all", marks=pytest.mark.slow),
-    ],
-)
-def test_a_killed_export_leaves_the_old_bundle_or_the_new_one(
-    tiny_hf, tmp_path: Path, force: bool, step: int
+def test_an_export_killed_for_real_leaves_the_old_bundle_or_the_new_one(
+    tiny_hf, tmp_path: Path
 ) -> None:
-    rows = kill_exports(tiny_hf, tmp_path, force=force, step=step)
+    rows = kill_exports(tiny_hf, tmp_path, step=45)
     assert len(rows) >= 2
     for row in rows:
-        whole = (OLD, NEW) if force else (NEW,)
-        nothing = not force and "no bundle at" in row["found"]
-        assert row["found"] in whole or nothing, row
+        assert row["found"] in (OLD, NEW), row
         assert not row.get("litter")
-    if step == 1:
-        kinds = {row["event"].split()[1] for row in rows}
-        assert kinds >= {"write", "fsync", "exchange" if force else "rename"}, kinds
-        assert {row["found"] in whole for row in rows} == ({True} if force else {True, False})
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["fresh", "force"])
+def test_a_kill_at_any_moment_leaves_the_old_bundle_or_the_new_one(
+    tiny_hf, tmp_path: Path, force: bool
+) -> None:
+    """What a kill leaves is what is on disk: it is copied before and after every step."""
+    source = tiny_hf("bert", "text-classification", tmp_path / "source")
+    target = tmp_path / "work" / "bundle"
+    if force:
+        export_model(source, target, max_drop=OLD)
+    target.parent.mkdir(exist_ok=True)
+    events = record_disk(
+        target.parent,
+        tmp_path / "moments",
+        lambda: export_model(source, target, quantize="int8", max_drop=NEW, force=force),
+    )
+    found = [after_kill(tmp_path / "moments" / str(i) / "bundle") for i in range(len(events))]
+    kinds = {event.split()[1] for event in events}
+    assert kinds >= {"write", "fsync", "exchange" if force else "rename"}, kinds
+    assert found[0] == (OLD if force else None)
+    assert found[-1] == NEW
+    changes = [i for i in range(1, len(found)) if found[i] != found[i - 1]]
+    assert len(changes) == 1, "one step puts the new bundle in place"
+    assert events[changes[0]].startswith("after exchange" if force else "after rename")
+
+
+def record_disk(folder: Path, moments: Path, work: Callable[[], object]) -> list[str]:
+    """Do `work`, and copy `folder` to `moments`/NUMBER at every event; the events."""
+    events: list[str] = []
+
+    def hook(event: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # what is being removed
+            shutil.copytree(folder, moments / str(len(events)))
+        events.append(event)
+
+    files.hook = hook
+    try:
+        work()
+    finally:
+        files.hook = None
+    return events
+
+
+def after_kill(target: Path) -> str | None:
+    """The budget of the bundle that is there, which verifies; None for none. No litter stays."""
+    found = None
+    if (target / "edgetfm.json").exists():
+        found = open_bundle(target).manifest.budget
+        assert verify_bundle(target).passed
+    else:
+        with pytest.raises(BundleError, match="no bundle at"):
+            open_bundle(target)
+    files.remove_abandoned(target)
+    assert {p.name for p in target.parent.iterdir()} <= {target.name}
+    return found

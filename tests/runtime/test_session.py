@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgetfm.errors import BundleError, DeviceError, InputError
-from edgetfm.runtime import devices, session, tuning
+from edgetfm.runtime import devices, session
 from edgetfm.runtime.devices import DEVICES, Device
 from edgetfm.runtime.session import make_session
 
@@ -96,12 +96,12 @@ def test_disabled_optimizers_are_not_applied(
     tiny_bundle: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = tiny_bundle("bert", "text-classification").bundle / "onnx" / "model.onnx"
-    made = session._options
+    fusion, made = "MatmulTransposeFusion", session._options
     ops = {}
     for name, settings in (
         ("all", {}),
-        ("less", {"disabled_optimizers": ["SkipLayerNormFusion"]}),
-        ("entry", tuning.CANDIDATES["no SkipLayerNormFusion"]),
+        ("less", {"disabled_optimizers": [fusion]}),
+        ("entry", {"config_entries": {"optimization.disable_specified_optimizers": fusion}}),
     ):
 
         def options(*given: Any, to: Path = tmp_path / f"{name}.onnx") -> Any:
@@ -112,8 +112,8 @@ def test_disabled_optimizers_are_not_applied(
         monkeypatch.setattr(session, "_options", options)
         make_session(graph, settings=settings)
         ops[name] = {n.op_type for n in onnx.load(tmp_path / f"{name}.onnx").graph.node}
-    assert "SkipLayerNormalization" in ops["all"]
-    assert "SkipLayerNormalization" not in ops["less"] | ops["entry"]
+    assert "FusedMatMul" in ops["all"]
+    assert "FusedMatMul" not in ops["less"] | ops["entry"]
 
 
 def test_settings_of_a_manifest_are_checked_all_at_once(tmp_path: Path) -> None:
