@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,11 @@ def command(
         )
     answers = []
     for item in _items(inputs):
-        answer = pipe(item) if context is None else pipe((item, context))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            answer = pipe(item) if context is None else pipe((item, context))
+        for warning in said:  # a text that was cut, for one
+            out.note(f"note: {warning.message}")
         answers.append({"input": item, "output": answer})
         out.line(answer_text(item, answer))
     if out.as_json:

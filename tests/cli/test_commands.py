@@ -158,6 +158,11 @@ def test_run_answers_each_text(bundle: Path, ask: Callable[..., Json]) -> None:
     assert 0 <= best["score"] <= 1
 
 
+def test_run_says_that_a_text_was_cut(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(bundle), "the old captain sold his boat " * 50]) == 0
+    assert "were cut" in capfd.readouterr().err
+
+
 def test_run_reads_lines_from_stdin(
     bundle: Path,
     ask: Callable[..., Json],

@@ -245,7 +245,7 @@ def test_force_replaces_a_checkpoint(tmp_path: Path) -> None:
         ({"model": tiny().model | {"width": "wide"}}, "width"),
         ({"model": tiny().model | {"activation": "gelo"}}, "activation"),
         ({"model": tiny().model | {"patch_size": [0, 4]}}, "patch_size"),
-        ({"model": tiny().model | {"width": 2**40}}, "does not make a vit that answers"),
+        ({"model": tiny().model | {"width": 2**40}}, "width is 1099511627776, expected at most"),
         ({"dataset": "numbers"}, "no dataset 'numbers'"),
         ({"family": "vgg"}, "unknown family 'vgg'"),
         ({"task": "fill-mask"}, "has no task"),
