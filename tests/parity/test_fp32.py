@@ -29,8 +29,7 @@ EVERY_HEAD = [
 ]
 GRAPHS = [
     *((t, "feature-extraction") for t in TEXT_TYPES if t != "mpnet"),
-    ("vit", "image-classification"),
-    ("deit", "image-feature-extraction"),
+    *((t, task) for t in TABLE["vit"].model_types for task in TABLE["vit"].tasks),
     ("bert", "text-classification"),
     ("bert", "question-answering"),
     ("mpnet", "fill-mask"),
