@@ -21,8 +21,17 @@ MANIFEST = "edgetfm.json"
 EVIDENCE = ("parity.json", "report.html", "README.md")
 """What may grow after the bundle is made, and so is not hashed."""
 
-SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_int8", "q4": "_q4"}
-"""Precision -> the suffix by which Transformers.js finds the file."""
+SUFFIXES = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "int8": "_int8",
+    "int8-weight": "_quantized",
+    "int4": "_q4",
+    "int8-static": "_int8_static",
+    "a16w8": "_a16w8",
+}
+"""Precision -> the suffix of its file; Transformers.js knows the first five (as fp32, fp16, int8,
+q8 and q4)."""
 
 
 @dataclass(frozen=True)

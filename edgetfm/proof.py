@@ -24,6 +24,10 @@ DEVICE_BOUNDS = {
     "fp32": "max_error:1e-4",
     "fp16": "cosine:0.999,max_error:0.05",
     "int8": "cosine:0.999,worst_cosine:0.995,max_error:0.05",
+    "int8-weight": "cosine:0.999,worst_cosine:0.995,max_error:0.05",
+    "int4": "cosine:0.999,worst_cosine:0.995,max_error:0.05",
+    "int8-static": "cosine:0.999,worst_cosine:0.995,max_error:0.05",
+    "a16w8": "cosine:0.999,worst_cosine:0.995,max_error:0.05",
 }
 """What a variant may differ on another device from what it answered on the exporting CPU.
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from edgetfm.errors import InputError, listed
 
-Precision = Literal["int8", "fp16"]
+Precision = Literal["int8", "int8-static", "a16w8", "int8-weight", "int4", "fp16"]
 Rounding = Literal["nearest", "compensated"]
+Ranges = Literal["min-max", "percentile", "entropy", "mse"]
+Scope = Literal["products", "all"]
+BLOCKS = (16, 32, 64, 128, 256)
+"""Sizes of the blocks of inputs that share a scale, as MatMulNBits takes them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,14 @@ class Recipe:
     rounding: `nearest`, or `compensated`: each row of a weight is rounded so that it makes up for
     the error of the rows before it, on calibration data.
     keep_float: names of nodes left in float32.
+    by_block: names of nodes whose weight is in 8-bit blocks (MatMulNBits) instead: slower than
+    int8, faster than float32, and next to it in accuracy.
+    pair_safe: names of nodes whose int8 weights are made so that no sum of two products overflows
+    16 bits, as it does on x86 CPUs with AVX2 and without VNNI.
+    block_size, symmetric: of weight-only recipes and `by_block`: inputs a scale, and whether the
+    grid has its zero in the middle.
+    ranges: how a static recipe chooses the range of an activation.
+    scope: what a static recipe quantizes: the inputs of matrix products, or all activations.
     """
 
     name: str
@@ -38,11 +50,18 @@ class Recipe:
     min_gain: float = 1.0
     rounding: Rounding = "nearest"
     keep_float: tuple[str, ...] = ()
+    by_block: tuple[str, ...] = ()
+    pair_safe: tuple[str, ...] = ()
+    block_size: int = 32
+    symmetric: bool = True
+    ranges: Ranges = "min-max"
+    scope: Scope = "products"
 
     @property
     def needs_calibration(self) -> bool:
         """Whether activations must be observed."""
-        return bool(self.smoothing) or self.rounding != "nearest"
+        static = self.precision in ("int8-static", "a16w8")
+        return static or bool(self.smoothing) or self.rounding != "nearest"
 
     def to_json(self) -> dict[str, Any]:
         """The form it has in edgetfm.json."""
@@ -72,16 +91,26 @@ def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _names(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(n, str) for n in value)
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "name": lambda v: isinstance(v, str),
-    "precision": lambda v: v in ("int8", "fp16"),
+    "precision": lambda v: v in get_args(Precision),
     "embeddings": lambda v: isinstance(v, bool),
     "smoothing": lambda v: (
         isinstance(v, (list, tuple)) and all(_number(a) and 0 <= a <= 1 for a in v)
     ),
     "min_gain": lambda v: _number(v) and v >= 1,
     "rounding": lambda v: v in ("nearest", "compensated"),
-    "keep_float": lambda v: isinstance(v, (list, tuple)) and all(isinstance(n, str) for n in v),
+    "keep_float": _names,
+    "by_block": _names,
+    "pair_safe": _names,
+    "block_size": lambda v: v in BLOCKS,
+    "symmetric": lambda v: isinstance(v, bool),
+    "ranges": lambda v: v in get_args(Ranges),
+    "scope": lambda v: v in get_args(Scope),
 }
 
 RECIPES: dict[str, Recipe] = {
