@@ -46,10 +46,21 @@ class Facts:
             if shape := self._shapes.get(str(linear.x.name)):
                 macs[linear.name] = prod(shape) * linear.shape[1]
         for left in self._left:
-            output = self._shapes.get(str(left.node.outputs[0].name))
+            output = self._output(left)
             if output and (inner := self._inner(left)):
                 macs[left.name] = prod(output) * inner
         return macs
+
+    def _output(self, left: Left) -> tuple[int, ...]:
+        """The shape of its output, from its input where only that is known; () if neither is."""
+        known = self._shapes.get(str(left.node.outputs[0].name), ())
+        x, weight = left.node.inputs[:2]
+        if known or x is None or weight is None or len(self._shape(weight)) != 2:
+            return known
+        turned = left.node.attributes.get("transB")
+        columns = self._shape(weight)[0 if turned is not None and turned.as_int() else 1]
+        rows = self._shape(x)[:-1]
+        return (*rows, columns) if rows else ()
 
     def _inner(self, left: Left) -> int:
         """The length of the sums of a node left in float; 0 if it is not known."""

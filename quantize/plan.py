@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -42,6 +42,35 @@ class Int8Weight:
         return replace(self, weight=Quantized(self.weight.values, scale), bias=bias)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about the products that read one activation, in the order of the graph.
+
+    scale: [channels], what the activation is divided by; alpha: the strength it came from, 0 for
+    none. errors: the relative squared error of each output, None without data.
+    """
+
+    scale: Matrix
+    alpha: float
+    weights: tuple[Int8Weight, ...]
+    errors: tuple[float | None, ...]
+
+
+Key = tuple[str, ...]
+
+
+@dataclass
+class Memo:
+    """Decisions kept between graphs that are made from one model on the same data.
+
+    Observing and rounding is nearly all the work, and a search makes many graphs that differ in a
+    few nodes. shapes: those of the longest calibration item.
+    """
+
+    decisions: dict[Key, Decision] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
 class Plan:
     """The decisions so far: weights by node, tables by name, and where smoothing scales go.
 
@@ -49,9 +78,17 @@ class Plan:
     """
 
     def __init__(
-        self, model: ir.Model, recipe: Recipe, linears: Sequence[Linear], facts: Facts
+        self,
+        model: ir.Model,
+        recipe: Recipe,
+        linears: Sequence[Linear],
+        facts: Facts,
+        *,
+        folding: bool = True,
     ) -> None:
+        """`folding`: whether scales go into weights in front, which changes float nodes too."""
         self.model = model
+        self.folding = folding
         self.recipe = recipe
         self.linears = list(linears)
         self.facts = facts
@@ -75,23 +112,44 @@ class Plan:
                 self.tables[name], error = embedding.quantized()
                 self.facts.take_table(name, self.tables[name], error)
 
-    def take(self, group: Sequence[Linear], seen: Activation | None) -> None:
+    def decide(self, group: Sequence[Linear], seen: Activation | None) -> Decision:
         """Decide about the products that read one activation; `seen` is None without data."""
-        x = group[0].x
         matrices = [linear.matrix() for linear in group]
-        scale, alpha, where = np.ones(group[0].shape[0], np.float32), 0.0, "none"
+        scale, alpha = np.ones(group[0].shape[0], np.float32), 0.0
         if seen is not None and not any(li.weight.name in self.tables for li in group):
-            fold = find_fold(x, group, self.linears)
             best = choose_smoothing(seen, matrices, self.recipe.smoothing)
-            if best.alpha and (fold is not None or best.gain >= self.recipe.min_gain):
+            if best.alpha and (self._fold(group) or best.gain >= self.recipe.min_gain):
                 scale, alpha = best.scale, best.alpha
-                where = self._place(str(x.name), fold, scale)
         compensation = self._compensation(seen, scale)
+        weights: list[Int8Weight] = []
+        errors: list[float | None] = []
         for linear, matrix in zip(group, matrices, strict=True):
             new = self._rounded(linear, matrix * scale[:, None], compensation)
-            self.weights[linear.name] = new
-            error = None if seen is None else _error(seen, matrix, new.weight, scale)
-            self.facts.take(linear, alpha, where, error)
+            weights.append(new)
+            errors.append(None if seen is None else _error(seen, matrix, new.weight, scale))
+        return Decision(scale, alpha, tuple(weights), tuple(errors))
+
+    def accept(self, group: Sequence[Linear], decision: Decision) -> None:
+        """Take over what was decided, for this graph or another made from the same model."""
+        where = "none"
+        if decision.alpha:
+            where = self._place(str(group[0].x.name), self._fold(group), decision.scale)
+        for linear, weight, error in zip(group, decision.weights, decision.errors, strict=True):
+            self.weights[linear.name] = weight
+            self.facts.take(linear, decision.alpha, where, error)
+
+    def key(self, group: Sequence[Linear]) -> Key:
+        """What a decision depends on besides the model and the data."""
+        fold = self._fold(group)
+        names = [linear.name for linear in group]
+        safe = [name for name in names if name in self.recipe.pair_safe]
+        settings = (self.recipe.smoothing, self.recipe.min_gain, self.recipe.rounding)
+        tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
+        return (*names, *safe, *tables, fold.name if fold else "", *map(str, settings))
+
+    def _fold(self, group: Sequence[Linear]) -> Fold | None:
+        """Where a smoothing scale goes for nothing, None if it takes a Mul."""
+        return find_fold(group[0].x, group, self.linears) if self.folding else None
 
     def _compensation(self, seen: Activation | None, scale: Matrix) -> Compensation | None:
         """What compensated rounding needs, if the recipe wants it; uses up the gram."""
