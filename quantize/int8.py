@@ -22,9 +22,10 @@ def run(model: ir.Model, plan: Plan) -> tuple[ir.Model, bool]:
     embeddings.run(model, plan.embeddings, plan.tables)
     editor = Editor(model)
     for x, group in by_activation(plan.linears):
-        quantized = _quantized(editor, x, group[0].node, plan)
+        steps = quantized(editor, x, group[0].node, plan)
         for linear in group:
-            _replace(editor, linear, plan.weights[linear.name], quantized)
+            y = product(editor, linear, plan.weights[linear.name], steps)
+            editor.replace(linear.add or linear.node, y)
     editor.finish()
     return model, bool(plan.linears or plan.embeddings)
 
@@ -32,7 +33,7 @@ def run(model: ir.Model, plan: Plan) -> tuple[ir.Model, bool]:
 Int8Activation = tuple[ir.Value, ir.Value, ir.Value]
 
 
-def _quantized(editor: Editor, x: ir.Value, before: ir.Node, plan: Plan) -> Int8Activation:
+def quantized(editor: Editor, x: ir.Value, before: ir.Node, plan: Plan) -> Int8Activation:
     """The steps, scale and zero point of `x`, smoothed if the plan says so."""
     source, name = x, str(x.name)
     if name in plan.divisors:
@@ -44,7 +45,8 @@ def _quantized(editor: Editor, x: ir.Value, before: ir.Node, plan: Plan) -> Int8
     return steps, scale, zero
 
 
-def _replace(editor: Editor, linear: Linear, new: Int8Weight, x: Int8Activation) -> None:
+def product(editor: Editor, linear: Linear, new: Int8Weight, x: Int8Activation) -> ir.Value:
+    """The layer's output in float, its bias added, from the quantized activation."""
     node, name, stem = linear.node, linear.name, str(linear.weight.name)
     steps, scale, zero = x
     if new.table is not None:
@@ -62,5 +64,4 @@ def _replace(editor: Editor, linear: Linear, new: Int8Weight, x: Int8Activation)
         if new.bias is not None:
             bias = editor.constant(f"{linear.bias.name}_folded", new.bias)
         y = editor.before(node, "Add", [y, bias], f"{name}_biased")[0]
-    last = linear.add or node
-    editor.replace(last, y)
+    return y
