@@ -40,9 +40,10 @@ class Embedding:
             _gathers_rows(user) or any(user is product for product in products) for user in readers
         )
 
-    def quantized(self) -> tuple[Quantized, float]:
+    def quantized(self, *, pair_safe: bool = False) -> tuple[Quantized, float]:
         """The table, [width, rows] with a scale a row, and its relative root mean square error.
 
+        pair_safe: as a product that reads the table may need its weights (see rounding).
         Read and rounded some rows at a time, and kept on disk if it is large.
         """
         table = constant(self.table)
@@ -50,7 +51,7 @@ class Embedding:
         error = power = 0.0
         for start in range(0, len(table), _ROWS):
             rows = np.ascontiguousarray(table[start : start + _ROWS].T)
-            part = round_nearest(rows)
+            part = round_nearest(rows, pair_safe=pair_safe)
             values[start : start + _ROWS] = part.values.T
             scale[start : start + _ROWS] = part.scale
             error += float(np.square(part.dequantized() - rows).sum(dtype=np.float64))

@@ -102,6 +102,7 @@ class Plan:
 
     def _take_tables(self) -> None:
         products = [linear.node for linear in self.linears]
+        safe = self._safe_weights()
         for embedding in find_embeddings(self.model):
             name = str(embedding.table.name)
             if not embedding.may_be_int8(products):
@@ -109,8 +110,12 @@ class Plan:
                 continue
             self.embeddings.append(embedding)
             if name not in self.tables:
-                self.tables[name], error = embedding.quantized()
+                self.tables[name], error = embedding.quantized(pair_safe=name in safe)
                 self.facts.take_table(name, self.tables[name], error)
+
+    def _safe_weights(self) -> set[str]:
+        """The weights that some product needs to be pair-safe: all readers share a table."""
+        return {str(li.weight.name) for li in self.linears if li.name in self.recipe.pair_safe}
 
     def decide(self, group: Sequence[Linear], seen: Activation | None) -> Decision:
         """Decide about the products that read one activation; `seen` is None without data."""
@@ -142,7 +147,8 @@ class Plan:
         """What a decision depends on besides the model and the data."""
         fold = self._fold(group)
         names = [linear.name for linear in group]
-        safe = [name for name in names if name in self.recipe.pair_safe]
+        weights = {str(linear.weight.name) for linear in group}
+        safe = [f"{weight} is pair-safe" for weight in sorted(weights & self._safe_weights())]
         settings = (self.recipe.smoothing, self.recipe.min_gain, self.recipe.rounding)
         tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
         return (*names, *safe, *tables, fold.name if fold else "", *map(str, settings))
@@ -174,7 +180,8 @@ class Plan:
         table = str(linear.weight.name)
         if table in self.tables:
             return Int8Weight(self.tables[table], table=table)
-        weight = round_nearest(matrix) if compensation is None else compensation.round(matrix)
+        rounded = round_nearest if compensation is None else compensation.round
+        weight = rounded(matrix, pair_safe=table in self._safe_weights())
         return Int8Weight(Quantized(spooled(weight.values), weight.scale))
 
     def fold(self) -> None:
