@@ -59,30 +59,33 @@ HIGHER_IS_BETTER = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be lost, by measure: `cosine:0.995,worst_cosine:0.99`."""
+    """How much may be lost, by measure: `cosine:0.995,worst_cosine:0.99`.
+
+    drop: what share of the task's own metric may be lost, written `1%`; None binds no metric.
+    """
 
     bounds: tuple[tuple[str, float], ...]
+    drop: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The budget written as `measure:bound[,measure:bound...]`; InputError if it is not one."""
-        bounds = []
-        for part in text.split(","):
-            name, colon, value = part.strip().partition(":")
-            try:
-                bound = float(value)
-            except ValueError:
-                bound = float("nan")
-            if not colon or name not in HIGHER_IS_BETTER or not np.isfinite(bound):
-                raise InputError(
-                    f"'{part.strip()}' is not a budget: write measure:bound, for example "
-                    f"cosine:0.995 (measures: {', '.join(HIGHER_IS_BETTER)})"
-                )
-            if (bound > 1.0) if HIGHER_IS_BETTER[name] else (bound < 0.0):
-                side = "at most 1" if HIGHER_IS_BETTER[name] else "at least 0"
-                raise InputError(f"the bound of {name} is {side}, got '{part.strip()}'")
-            bounds.append((name, bound))
-        return cls(tuple(bounds))
+        """The budget written as `measure:bound` or `percent%`, several separated by commas.
+
+        Raises InputError if it is none.
+        """
+        bounds: list[tuple[str, float]] = []
+        drop = None
+        for part in (part.strip() for part in text.split(",")):
+            if part.endswith("%"):
+                drop = _percent(part)
+            else:
+                bounds.append(_bound(part))
+        return cls(tuple(bounds), drop)
+
+    @property
+    def of_answers(self) -> str:
+        """The part about answers, as text; it holds without labelled data. '' if there is none."""
+        return str(Budget(self.bounds))
 
     def misses(self, measures: Measures) -> list[str]:
         """Each bound that does not hold, in words. A measure the output lacks binds nothing."""
@@ -97,8 +100,55 @@ class Budget:
                 missed.append(f"{name} {value:.6g} {sign} {_plain(bound)}")
         return missed
 
+    def use(self, measures: Iterable[Measures]) -> float:
+        """How much of the budget these answers use up: 0 is nothing, 1 all of it, more is outside.
+
+        For cosine:0.995 a cosine of 0.9975 is half. The largest over outputs and bounds.
+        """
+        used = [0.0]
+        for measured in measures:
+            for name, bound in self.bounds:
+                value = getattr(measured, name)
+                if value is not None:
+                    lost, allowed = (
+                        (1 - value, 1 - bound) if HIGHER_IS_BETTER[name] else (value, bound)
+                    )
+                    share = lost / allowed if allowed else (0.0 if lost <= 0 else np.inf)
+                    used.append(np.inf if np.isnan(share) else max(0.0, share))
+        return float(max(used))
+
     def __str__(self) -> str:
-        return ",".join(f"{name}:{_plain(bound)}" for name, bound in self.bounds)
+        parts = [f"{name}:{_plain(bound)}" for name, bound in self.bounds]
+        if self.drop is not None:
+            parts.append(f"{_plain(round(100 * self.drop, 10))}%")
+        return ",".join(parts)
+
+
+def _percent(part: str) -> float:
+    try:
+        share = float(part[:-1]) / 100
+    except ValueError:
+        share = float("nan")
+    if not 0 <= share < 1:
+        raise InputError(f"'{part}' is not a budget: a share of the metric is from 0% to 100%")
+    return share
+
+
+def _bound(part: str) -> tuple[str, float]:
+    name, colon, value = part.partition(":")
+    try:
+        bound = float(value)
+    except ValueError:
+        bound = float("nan")
+    if not colon or name not in HIGHER_IS_BETTER or not np.isfinite(bound):
+        raise InputError(
+            f"'{part}' is not a budget: write measure:bound, for example cosine:0.995 "
+            f"(measures: {', '.join(HIGHER_IS_BETTER)}), or 1% of the metric that --eval measures"
+        )
+    if (bound > 1.0) if HIGHER_IS_BETTER[name] else (bound < 0.0):
+        side = "at most 1" if HIGHER_IS_BETTER[name] else "at least 0"
+        raise InputError(f"the bound of {name} is {side}, got '{part}'")
+    return name, bound
 
 
 def _plain(number: float) -> str:

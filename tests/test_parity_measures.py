@@ -205,7 +205,7 @@ def test_the_budgets_of_all_tasks_are_budgets() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "cosine", "cosine:", "cosine:x", "cosine:nan", "cosine:inf", "sinus:1", "1%"),
+        *("", "cosine", "cosine:", "cosine:x", "cosine:nan", "cosine:inf", "sinus:1", "x%", "100%", "-1%", "nan%"),
         *("cosine:0.9,", "cosine=0.9", "cosine:99.5", "max_abs:-1"),
     ],
 )
@@ -277,3 +277,22 @@ def test_a_ledger_is_json_even_where_a_measure_is_nan() -> None:
     read = json.loads(text)
     assert read["passed"] is False
     assert read["rungs"][0]["measures"]["logits"]["agreement"] == "nan"
+
+
+def test_a_budget_may_be_a_share_of_the_metric() -> None:
+    budget = Budget.parse("1.5%,cosine:0.99")
+    assert budget.drop == pytest.approx(0.015)
+    assert budget.of_answers == "cosine:0.99"
+    assert str(budget) == "cosine:0.99,1.5%"
+    assert Budget.parse(str(budget)) == budget
+    assert Budget.parse("1%").of_answers == ""
+
+
+def test_use_says_how_much_of_a_budget_is_used_up() -> None:
+    budget = Budget.parse("cosine:0.995,worst_cosine:0.99")
+    half = Measures(1, 0.0, 0.0, 0.0, 0.9975, 0.9975)
+    assert budget.use([half]) == pytest.approx(0.5)
+    assert budget.use([half, Measures(1, 0.0, 0.0, 0.0, 1.0, 0.98)]) == pytest.approx(2.0)
+    assert budget.use([Measures(1, 0.0, 0.0, 0.0, float("nan"), 1.0)]) == float("inf")
+    assert Budget.parse("max_abs:0").use([Measures(1, 0.1, 0.1, 0.1, 1.0, 1.0)]) == float("inf")
+    assert Budget.parse("1%").use([half]) == 0.0
