@@ -66,7 +66,8 @@ class Manifest:
     source: kind, name and hash of what was exported; route: `native` or `adapter`.
     preprocessing: {"tokenizer": {...}} or {"image": {...}}, what edgetfm.runtime needs to make
     the inputs. session: onnxruntime settings chosen by measuring, for anyone to use:
-    {"disabled_optimizers": [...], "config_entries": {...}}.
+    {"disabled_optimizers": [...], "config_entries": {...}}. row_by_row: whether a row of a batch
+    answers the same alone, without its padding; graphs that were made elsewhere may not.
     """
 
     task: str
@@ -82,6 +83,7 @@ class Manifest:
     calibration: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     licence: str | None = None
+    row_by_row: bool = True
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -154,6 +156,7 @@ _TEXTS = ("task", "family", "route", "default", "budget")
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(_TEXTS, (str,)) | {
     "labels": (list, tuple),
     "licence": (str, NoneType),
+    "row_by_row": (bool,),
 }
 
 

@@ -48,11 +48,11 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
 
 
 def prove_float(draft: Draft, source: Source | None = None) -> None:
-    """Hold the fp32 graph against PyTorch; ParityError if it answers differently.
+    """Hold the fp32 graph against its oracle; ParityError if it answers differently.
 
     With `source` the error names the first node that does.
     """
-    draft.progress("comparing the fp32 graph with PyTorch", 0, 0)
+    draft.progress(f"comparing the fp32 graph with {draft.subject.oracle}", 0, 0)
     draft.ledger.machine = machine()
     cases, truth = draft.evidence.cases, draft.truth
     draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})

@@ -7,18 +7,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
 
-from edgetfm.bundle import Bundle, BundleWriter
+from edgetfm.bundle import Bundle, BundleWriter, Manifest
 from edgetfm.errors import BundleError
 from edgetfm.parity import FLOAT_BOUND, Comparison, Rung, rung
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Settings, make_session, without_spinning
 from edgetfm.signature import Array, Feeds, Signature
-from edgetfm.tasks import Task
+from edgetfm.tasks import TASKS, Task
 
 DEVICE_BOUNDS = {
     "fp32": "max_error:1e-4",
@@ -43,15 +43,32 @@ VECTOR_FILES = ("vectors.npz", "vectors.json")
 VECTOR_BYTES = 1_000_000
 """About what vectors.npz may hold before compression: it ships with every bundle."""
 
+ONNX_FILE = "the ONNX file"
+"""The oracle of a graph that was not exported here."""
+
 Run = Callable[[Feeds], Feeds]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is known of a model independent of its precision."""
+    """What is known of a model independent of its precision.
+
+    oracle: who gave the answers that all others are held against. row_by_row: whether a row of a
+    batch can be asked alone and without its padding; graphs made elsewhere may not take that.
+    """
 
     task: Task
     signature: Signature
+    oracle: str = "PyTorch"
+    row_by_row: bool = True
+
+    @classmethod
+    def of_bundle(cls, manifest: Manifest) -> Self:
+        """The subject of a bundle."""
+        signature = manifest.components["model"].signature
+        task = TASKS[manifest.task].on(signature, manifest.preprocessing)
+        oracle = ONNX_FILE if manifest.source.get("kind") == "onnx" else "PyTorch"
+        return cls(task, signature, oracle, manifest.row_by_row)
 
     def compare(
         self, got: Sequence[Feeds], wanted: Sequence[Feeds], feeds: Sequence[Feeds]
@@ -89,14 +106,14 @@ def float_rungs(
     truth: Sequence[Feeds],
     settings: dict[str, Any],
 ) -> list[Rung]:
-    """The fp32 graph against PyTorch, its optimized form against it, and the invariants.
+    """The fp32 graph against its oracle, its optimized form against it, and the invariants.
 
-    truth: PyTorch's answers to the first of the cases.
+    truth: the oracle's answers to the first of the cases.
     """
     answers = answers_of(graph, cases, optimize=False)
     asked = len(truth)
     comparison = subject.compare(answers[:asked], truth, cases[:asked])
-    rungs = [rung("fp32 graph", "PyTorch", comparison, bound=FLOAT_BOUND)]
+    rungs = [rung("fp32 graph", subject.oracle, comparison, bound=FLOAT_BOUND)]
     comparison = subject.compare(answers_of(graph, cases, settings=settings), answers, cases)
     rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
     return rungs + invariant_rungs(subject, graph, "fp32", cases, settings)
@@ -115,42 +132,55 @@ def invariant_rungs(
     Dynamic int8 has one activation scale a tensor and cannot hold the first two exactly; its
     drift is measured and bounded by the budget, which fp32 has no use for.
     """
-    batches = [f for f in cases if _batch(f) > 1]
+    batches = [f for f in cases if _batch(f) > 1] if subject.row_by_row else list(cases)
     one_thread = session_run(graph, settings=settings, threads=1)
     together = [one_thread(f) for f in batches]
-    alone = Comparison(subject.task.outputs)
-    for feeds, answer in zip(batches, together, strict=True):
-        for row in range(min(_batch(feeds), 4)):
-            length = _length(feeds, row)
-            cut = _one_row(feeds, row, length)
-            expected = {
-                spec.name: _cut(answer[spec.name], spec.shape, row, length)
-                for spec in subject.signature.outputs
-            }
-            alone.add(one_thread(cut), expected, cut.get("attention_mask"))
+    alone = compare_alone(subject, one_thread, batches, together) if subject.row_by_row else None
     del one_thread
     return_freed()
     on_two = answers_of(graph, batches, settings=settings, threads=2)
     threads = subject.compare(on_two, together, batches)
     is_float = precision == "fp32"
-    return [
-        rung(
-            f"{precision} alone",
-            f"{precision} in a padded batch",
-            alone,
-            bound=FLOAT_BOUND if is_float else budget,
-            bound_on="" if is_float else subject.judged_output,
-            note="one activation scale a tensor: bounded by the budget"
-            if precision == "int8"
-            else "",
-        ),
+    rungs = [
         rung(
             f"{precision} on 2 threads",
             f"{precision} on 1",
             threads,
             bound=FLOAT_BOUND if is_float else DEVICE_BOUNDS[precision],
-        ),
+        )
     ]
+    if alone is not None:
+        rungs.insert(
+            0,
+            rung(
+                f"{precision} alone",
+                f"{precision} in a padded batch",
+                alone,
+                bound=FLOAT_BOUND if is_float else budget,
+                bound_on="" if is_float else subject.judged_output,
+                note="one activation scale a tensor: bounded by the budget"
+                if precision == "int8"
+                else "",
+            ),
+        )
+    return rungs
+
+
+def compare_alone(
+    subject: Subject, run: Run, batches: Sequence[Feeds], together: Sequence[Feeds]
+) -> Comparison:
+    """Rows asked alone and without padding, against the answers they had `together`."""
+    alone = Comparison(subject.task.outputs)
+    for feeds, answer in zip(batches, together, strict=True):
+        for row in range(min(_batch(feeds), 4)):
+            length = _length(feeds, row) if "sequence" in subject.signature.axes else None
+            cut = _one_row(feeds, row, length)
+            expected = {
+                spec.name: _cut(answer[spec.name], spec.shape, row, length)
+                for spec in subject.signature.outputs
+            }
+            alone.add(run(cut), expected, cut.get("attention_mask"))
+    return alone
 
 
 def _batch(feeds: Feeds) -> int:
@@ -257,20 +287,20 @@ def replay_rungs(
     it is then held to those answers alone, and the ledger says so.
     """
 
-    def against_torch(got: Sequence[Feeds], note: str = "") -> Rung:
+    def against_oracle(got: Sequence[Feeds], note: str = "") -> Rung:
         comparison = subject.compare(got, vectors.pytorch, vectors.cases)
         if precision == "fp32":
-            return rung(name, "PyTorch", comparison, bound=DEVICE_BOUNDS["fp32"])
+            return rung(name, subject.oracle, comparison, bound=DEVICE_BOUNDS["fp32"])
         bound, on = "" if note else budget, subject.judged_output
-        return rung(name, "PyTorch", comparison, bound=bound, bound_on=on, note=note)
+        return rung(name, subject.oracle, comparison, bound=bound, bound_on=on, note=note)
 
     if precision != vectors.variant:
-        return [against_torch(answers)]
-    missed = against_torch(vectors.shipped).missed
+        return [against_oracle(answers)]
+    missed = against_oracle(vectors.shipped).missed
     note = f"as shipped, these few cases miss the budget: {'; '.join(missed)}" if missed else ""
     against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
     bound = DEVICE_BOUNDS[precision]
     return [
-        against_torch(answers, note),
+        against_oracle(answers, note),
         rung(name, "the exporting CPU", against_shipped, bound=bound),
     ]

@@ -35,7 +35,9 @@ def _render(
     return environment.get_template(template).render(
         name=model_name(manifest),
         manifest=manifest,
-        task=TASKS[manifest.task],
+        task=TASKS[manifest.task].on(
+            manifest.components["model"].signature, manifest.preprocessing
+        ),
         component=manifest.components["model"],
         variants=variant_rows(manifest, tried),
         ledger=ledger,

@@ -1,18 +1,20 @@
 """The tasks, one row each: what goes in, what comes out, and how much may be lost.
 
-Names are those of the Hugging Face Hub and Optimum; synonyms people use are accepted.
+Names are those of the Hugging Face Hub and Optimum; synonyms people use are accepted. `other` is
+for graphs that do none of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from edgetfm.errors import InputError
 from edgetfm.signature import Signature, TensorSpec
 
 Kind = Literal["embedding", "hidden", "logits", "span"]
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "arrays"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Task:
-    """One task. `outputs[-1]` is the one the default budget is about."""
+    """One task. `outputs[-1]` is the one the default budget is about.
+
+    Of modality `arrays` is a graph that nobody told us about; `on` says what its outputs are.
+    """
 
     name: str
     modality: Modality
@@ -38,9 +43,19 @@ class Task:
     budget: str
     synonyms: tuple[str, ...] = ()
 
+    def on(self, signature: Signature, preprocessing: Mapping[str, Any]) -> Task:
+        """The task of one graph: `other` takes its outputs from it, its inputs as they are made."""
+        if self.name != OTHER:
+            return self
+        modality = next((m for key, m in _PREPARED.items() if key in preprocessing), self.modality)
+        return replace(self, modality=modality, outputs=tuple(_compared(signature)))
+
     def misfits(self, signature: Signature) -> list[str]:
         """What keeps a graph of this signature from doing the task."""
-        problems = []
+        problems: list[str] = []
+        if self.name == OTHER:
+            none = not any(_compared(signature))
+            return [f"no output is float: it has {_named(signature.outputs)}"] if none else []
         ranks = [len(t.shape) for t in signature.inputs]
         if (ranks != [4]) if self.modality == "image" else (not ranks or set(ranks) != {2}):
             wanted = "one input of 4 axes" if self.modality == "image" else "inputs of 2 axes"
@@ -54,6 +69,21 @@ class Task:
                     f"the graph has {_named(signature.outputs)}"
                 )
         return problems
+
+
+OTHER = "other"
+"""The task of a graph that does none of the others: its float outputs are compared as they are."""
+
+_PREPARED: dict[str, Modality] = {"tokenizer": "text", "image": "image"}
+
+
+def _compared(signature: Signature) -> Iterator[Output]:
+    """The float outputs of a graph; one with a vector a token leaves padding out."""
+    mask = next((t.shape for t in signature.inputs if t.name == "attention_mask"), ())
+    for tensor in signature.outputs:
+        if tensor.dtype.startswith("float"):
+            per_token = len(mask) == 2 and len(tensor.shape) > 2 and tensor.shape[:2] == mask
+            yield Output(tensor.name, "hidden", per_token=per_token)
 
 
 def _named(tensors: tuple[TensorSpec, ...]) -> str:
@@ -102,6 +132,7 @@ TASKS: dict[str, Task] = {
             _EMBEDDING_BUDGET,
             ("image-features",),
         ),
+        Task(OTHER, "arrays", (), _EMBEDDING_BUDGET),
     )
 }
 

@@ -157,13 +157,13 @@ def _probe(cases: list[Feeds]) -> Feeds:
 
 def _variant_rungs(draft: Draft, precision: str, settings: dict[str, Any]) -> list[Rung]:
     """A quantized graph against PyTorch under the budget, then its own invariants."""
-    draft.progress(f"comparing {precision} with PyTorch", 0, 0)
+    draft.progress(f"comparing {precision} with {draft.subject.oracle}", 0, 0)
     subject, graph, cases = draft.subject, draft.path(precision), draft.evidence.cases
     judged = draft.evidence.judged
     answers = answers_of(graph, [*judged, *cases], settings=settings)
     comparison = subject.compare(answers[: len(judged)], draft.judged, judged)
     on = subject.judged_output
-    rungs = [rung(precision, "PyTorch", comparison, bound=draft.budget, bound_on=on)]
+    rungs = [rung(precision, subject.oracle, comparison, bound=draft.budget, bound_on=on)]
     plain = answers_of(graph, cases, optimize=False)
     comparison = subject.compare(answers[len(judged) :], plain, cases)
     bound = DEVICE_BOUNDS[precision]

@@ -154,7 +154,8 @@ def quantize_bundle(
     manifest = old.manifest
     if "fp32" not in manifest.components["model"].variants:
         raise InputError(f"{bundle} has no fp32 variant to quantize: export it with --keep-fp32")
-    kind, signature = TASKS[manifest.task], manifest.components["model"].signature
+    signature = manifest.components["model"].signature
+    kind = TASKS[manifest.task].on(signature, manifest.preprocessing)
     in_place = output is None
     with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
         fp32 = manifest.components["model"].variants["fp32"]
@@ -171,7 +172,7 @@ def quantize_bundle(
         ).beginning_with(vectors.cases)
         draft = Draft(
             writer=writer,
-            subject=Subject(kind, signature),
+            subject=Subject.of_bundle(manifest),
             evidence=evidence,
             budget=max_drop or manifest.budget or kind.budget,
             progress=progress,
@@ -213,7 +214,7 @@ def verify_bundle(
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
-    subject = Subject(TASKS[manifest.task], manifest.components["model"].signature)
+    subject = Subject.of_bundle(manifest)
     vectors = read_vectors(bundle)
     ledger = Ledger(machine=machine())
     for precision, variant in manifest.components["model"].variants.items():

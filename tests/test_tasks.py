@@ -31,7 +31,7 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
 def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
     measures = {name for name, _ in Budget.parse(task.budget).bounds}
-    if task.outputs[-1].kind in ("logits", "span"):
+    if task.outputs and task.outputs[-1].kind in ("logits", "span"):
         assert measures in ({"agreement"}, {"kl"})
     else:
         assert measures == {"cosine", "worst_cosine"}
@@ -51,3 +51,18 @@ def test_a_graph_that_cannot_do_the_task_is_told_what_it_lacks() -> None:
     (kind,) = TASKS["fill-mask"].misfits(Signature((pixels,), (logits,)))
     assert "takes inputs of 2 axes, the graph has pixel_values" in kind
     assert len(TASKS["image-classification"].misfits(Signature((ids, ids), ()))) == 2
+
+
+def test_a_graph_of_no_known_task_is_compared_by_its_float_outputs() -> None:
+    mask = TensorSpec("attention_mask", "int64", ("batch", "sequence"))
+    tokens = TensorSpec("tokens", "float32", ("batch", "sequence", 9))
+    pooled = TensorSpec("pooled", "float32", ("batch", 9))
+    count = TensorSpec("count", "int64", ("batch",))
+    signature = Signature((mask,), (tokens, count, pooled))
+    task = TASKS["other"].on(signature, {"tokenizer": {}})
+    assert task.modality == "text"
+    assert [(o.name, o.per_token) for o in task.outputs] == [("tokens", True), ("pooled", False)]
+    assert TASKS["other"].on(signature, {}).modality == "arrays"
+    assert TASKS["other"].misfits(signature) == []
+    (nothing,) = TASKS["other"].misfits(Signature((mask,), (count,)))
+    assert nothing.startswith("no output is float")
