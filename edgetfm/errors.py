@@ -8,7 +8,8 @@
     │   ├── OutputError             a place that cannot be written
     │   └── MissingExtra            an optional dependency; names the pip line
     ├── ParityError             3   an answer differs by more than its bound
-    │   └── BudgetError             no variant stays inside the budget
+    │   ├── BudgetError             no variant stays inside the budget
+    │   └── QuantizationError       a quantized graph that onnxruntime does not run
     └── DeviceError             4   a device that is missing, or fell back to another
 
 Exit code 0 is done, 1 a bug of ours, 130 an interrupt.
@@ -63,6 +64,10 @@ class ParityError(EdgetfmError):
 
 class BudgetError(ParityError):
     """No variant stays inside the budget."""
+
+
+class QuantizationError(ParityError):
+    """A quantized graph that onnxruntime does not load or run."""
 
 
 class DeviceError(EdgetfmError):

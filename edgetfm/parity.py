@@ -293,7 +293,8 @@ class Rung:
 
     bound: a Budget on the output `bound_on` ('' is every output). A rung without a bound is
     information. missed: the bounds that do not hold. note: why a bound is what it is, or the
-    first node that diverges.
+    first node that diverges. metric: the task's own metric, where labelled data was given:
+    {"name", "value", "reference", "items", ...}; such a rung has no measures.
     """
 
     name: str
@@ -303,6 +304,7 @@ class Rung:
     bound_on: str = ""
     missed: tuple[str, ...] = ()
     note: str = ""
+    metric: dict[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
