@@ -75,6 +75,10 @@ class Session:
             raise _run_error(error, self, feeds) from error
         return dict(zip(names, values, strict=True))
 
+    def end_profiling(self) -> Path:
+        """The file of times of a session that was made with `profile_to`, now complete."""
+        return Path(self._session.end_profiling())
+
     @property
     def providers(self) -> tuple[str, ...]:
         """The providers that hold at least one node, the one with the most nodes first."""
@@ -90,6 +94,7 @@ def make_session(
     allow_fallback: bool = False,
     optimize: bool = True,
     signature: Signature | None = None,
+    profile_to: Path | None = None,
 ) -> Session:
     """The graph at `path`, loaded on `device`.
 
@@ -97,6 +102,7 @@ def make_session(
     settings: onnxruntime settings as in a manifest's `session`.
     optimize: False loads the graph as it was written, without any of onnxruntime's rewrites.
     signature: what the graph must take and give.
+    profile_to: a folder; the time of each node is written there until `end_profiling`.
     Raises DeviceError if the device is missing or, without `allow_fallback`, if nodes other than
     shape arithmetic ended on the CPU; BundleError if the file cannot be loaded or has another
     signature; MissingExtra without onnxruntime.
@@ -109,7 +115,7 @@ def make_session(
     try:
         session = ort().InferenceSession(
             path,
-            _options(threads, settings, optimize),
+            _options(threads, settings, optimize, profile_to),
             providers=[(row.provider, dict(row.options))],
             enable_fallback=False,
             disabled_optimizers=list(settings.get("disabled_optimizers", ())),
@@ -129,7 +135,9 @@ def make_session(
     return Session(path, row, threads, settings, found, placement, fallen_back, session)
 
 
-def _options(threads: int | None, settings: Settings, optimize: bool) -> Any:
+def _options(
+    threads: int | None, settings: Settings, optimize: bool, profile_to: Path | None
+) -> Any:
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}, it must be 1 or more")
     if threads is not None and threads > MOST_THREADS:
@@ -140,6 +148,9 @@ def _options(threads: int | None, settings: Settings, optimize: bool) -> Any:
     options.inter_op_num_threads = 1
     if not optimize:
         options.graph_optimization_level = ort().GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_to / "profile")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for key, value in settings.get("config_entries", {}).items():
         options.add_session_config_entry(key, value)
