@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from edgetfm.errors import DataError
 from edgetfm.quantize import read_calibration
@@ -100,12 +104,12 @@ def test_the_fingerprint_is_of_the_items(tmp_path: Path) -> None:
         ("empty.csv", b"", "is empty"),
         ("header.csv", b"text\n", "holds no text"),
         ("two.csv", b"a,b\nx,y\n", "has the columns a, b: name the one"),
-        ("ragged.csv", b"n,text\n1,x\n2\n", "row 3: it has 1 columns"),
+        ("ragged.csv", b"n,text\n1,x\n2\n", "row 3: no text in .text.; it has n"),
         ("bad.jsonl", b'{"text": "x"}\n{"text": \n', "row 2: not JSON"),
         ("other.jsonl", b'{"text": "x"}\n{"body": "y"}\n', "row 2: no text in 'text'; it has body"),
         ("list.jsonl", b"[1]\n", "row 1: list, expected an object"),
         ("latin.txt", b"caf\xe9\n", "is not UTF-8"),
-        ("data.xlsx", b"x", "is not one of .txt, .csv, .jsonl"),
+        ("data.xlsx", b"x", "is not one of .txt, .csv, .jsonl, .parquet"),
     ],
 )
 def test_unusable_data_is_said_with_its_place(
@@ -122,7 +126,7 @@ def test_missing_files_and_columns_are_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\nx\n", encoding="utf-8")
     with pytest.raises(DataError, match="has no column 'title'; it has text"):
         read_calibration(Path(f"{tmp_path / 'a.csv'}::title"), "text")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match=r"is a folder without .txt files"):
         read_calibration(tmp_path, "text")
     with pytest.raises(DataError, match="holds no pictures"):
         read_calibration(tmp_path, "image")
@@ -150,3 +154,92 @@ def test_rows_that_no_text_can_be_are_named(
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
         read_calibration(tmp_path / name, "text")
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]], rows_a_group: int = 1000) -> Path:
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=rows_a_group)
+    return path
+
+
+def test_a_parquet_file_gives_what_the_same_csv_gives(tmp_path: Path) -> None:
+    rows = [f"text number {i}" for i in range(2500)]
+    file = write_parquet(tmp_path / "a.parquet", {"n": list(range(2500)), "review": rows})
+    (tmp_path / "a.csv").write_text(
+        "n,review\n" + "".join(f"{i},{t}\n" for i, t in enumerate(rows))
+    )
+    one, other = (read_calibration(tmp_path / name, "text", 100) for name in ("a.parquet", "a.csv"))
+    assert one.fingerprint == other.fingerprint
+    assert one.items == other.items
+    assert read_calibration(Path(f"{file}::review"), "text", 100).items == one.items
+
+
+def test_parquet_without_text_is_said_with_its_row(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "a.parquet", {"text": ["a", None, "b"], "n": [1, 2, 3]})
+    assert read_calibration(file, "text").items == ["a", "b"]
+    with pytest.raises(DataError, match=r"row 1: no text in 'n'"):
+        read_calibration(Path(f"{file}::n"), "text")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(DataError, match=r"b.parquet is not a .parquet file that can be read"):
+        read_calibration(tmp_path / "b.parquet", "text")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl", ".parquet"])
+def test_memory_holds_the_chosen_texts_and_not_the_file(tmp_path: Path, suffix: str) -> None:
+    rows = [f"{i} " + "a text of two hundred letters, more or less, " * 4 for i in range(50_000)]
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        write_parquet(file, {"text": rows}, rows_a_group=50_000)
+    elif suffix == ".jsonl":
+        file.write_text("".join(f'{{"text": "{row}"}}\n' for row in rows))
+    else:
+        file.write_text("text\n" * (suffix == ".csv") + "".join(f'"{row}"\n' for row in rows))
+    del rows
+    read_calibration(file, "text", 10)  # what is imported on the way stays
+    usual = pyarrow.default_memory_pool()
+    arrow = pyarrow.proxy_memory_pool(usual)  # tracemalloc does not see what Arrow holds
+    pyarrow.set_memory_pool(arrow)
+    tracemalloc.start()
+    data = read_calibration(file, "text", 100)
+    peak = tracemalloc.get_traced_memory()[1] + arrow.max_memory()
+    tracemalloc.stop()
+    pyarrow.set_memory_pool(usual)
+    assert data.count == 100
+    assert peak < 4.5e6  # all rows are 9 MB and more
+
+
+def test_a_folder_of_text_files_has_a_text_a_file(tmp_path: Path) -> None:
+    (tmp_path / "pos").mkdir()
+    for name in ("b.txt", "pos/a.txt", "c.md"):
+        (tmp_path / name).write_text(f"{name}\nand a second line\n", encoding="utf-8")
+    data = read_calibration(tmp_path, "text")
+    assert data.items == ["b.txt\nand a second line", "pos/a.txt\nand a second line"]
+    (tmp_path / "z.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"z.txt is not UTF-8"):
+        read_calibration(tmp_path, "text")
+
+
+def test_a_folder_of_recordings_is_read_as_paths(tmp_path: Path) -> None:
+    for i in range(20):
+        (tmp_path / f"{i:02}.{('wav', 'FLAC', 'ogg')[i % 3]}").write_bytes(bytes([i]))
+    (tmp_path / "notes.txt").write_text("no sound")
+    data = read_calibration(tmp_path, "audio")
+    assert data.count == 20
+    assert all(isinstance(item, Path) for item in data.items)
+    few = read_calibration(tmp_path, "audio", 5)
+    assert few.items == [item for item in data.items if item in few.items]
+    before = few.fingerprint
+    assert isinstance(few.items[0], Path)
+    few.items[0].write_bytes(b"another sound")
+    assert read_calibration(tmp_path, "audio", 5).fingerprint != before
+    with pytest.raises(DataError, match="no audio ships"):
+        read_calibration(None, "audio")
+
+
+def test_which_items_are_chosen_depends_on_them_alone(tmp_path: Path) -> None:
+    rows = [f"text {i}" for i in range(500)]
+    (tmp_path / "a.txt").write_text("\n".join(rows))
+    (tmp_path / "b.txt").write_text("\n".join(rows[::-1]))
+    one, other = (read_calibration(tmp_path / n, "text", 50).items for n in ("a.txt", "b.txt"))
+    assert list(one) == list(other)[::-1]
+    with pytest.raises(DataError, match="0 samples were asked for"):
+        read_calibration(tmp_path / "a.txt", "text", 0)
