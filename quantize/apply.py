@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgetfm.errors import DataError, InputError
 from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
-from edgetfm.quantize import float16, int8
+from edgetfm.quantize import float16, int8, static
 from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.linear import by_activation, find_linears, name_of
 from edgetfm.quantize.observe import observe
@@ -53,6 +53,9 @@ def _int8(
     facts = Facts(linears, left)
     plan = Plan(model, recipe, linears, facts)
     decide(plan, feeds, memo, progress)
+    if recipe.is_static:
+        model, more = static.run(model, plan, feeds, progress)
+        return model, facts.to_json() | more
     int8.run(model, plan)
     return model, facts.to_json()
 

@@ -31,7 +31,7 @@ class Editor:
 
     def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         """A new initializer."""
-        return self.initializer(name, ir.tensor(np.ascontiguousarray(array)))
+        return self.initializer(name, ir.tensor(np.asarray(array, order="C")))
 
     def initializer(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
         """A new initializer with this content."""

@@ -58,10 +58,14 @@ class Recipe:
     scope: Scope = "products"
 
     @property
+    def is_static(self) -> bool:
+        """Whether activations are rounded to ranges that are fixed beforehand."""
+        return self.precision in ("int8-static", "a16w8")
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether activations must be observed."""
-        static = self.precision in ("int8-static", "a16w8")
-        return static or bool(self.smoothing) or self.rounding != "nearest"
+        return self.is_static or bool(self.smoothing) or self.rounding != "nearest"
 
     def to_json(self) -> dict[str, Any]:
         """The form it has in edgetfm.json."""
@@ -123,6 +127,14 @@ RECIPES: dict[str, Recipe] = {
             min_gain=1.1,
             rounding="compensated",
         ),
+        Recipe(
+            "int8-static",
+            "int8-static",
+            smoothing=(0.6, 0.75, 0.85, 0.95),
+            min_gain=1.1,
+            rounding="compensated",
+        ),
+        Recipe("a16w8", "a16w8", rounding="compensated", scope="all"),
         Recipe("fp16", "fp16", embeddings=False),
     )
 }
