@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := cpu,data,export,train,vision
+EXTRAS := cpu,data,export,train,vision,report
 DEMO := runs/vit-digits
 
 # One thread a process where several run side by side: they would otherwise fight for the cores.

@@ -28,6 +28,7 @@ EXTRAS = {
     "onnxruntime": "cpu",
     "PIL": "vision",
     "sklearn": "train",
+    "matplotlib": "report",
 }
 """Module -> the extra that installs it, for an import that no command foresaw."""
 
