@@ -29,7 +29,7 @@ DAMPING = 0.05
 """Added to the inputs' mean power. Calibration has seen too few tokens to be trusted further: an
 input that was silent by chance would be given everybody's errors, and be wrong when it wakes."""
 
-AT_ONCE = 128
+_AT_ONCE = 128
 _TINY = 1e-12
 
 
@@ -93,46 +93,41 @@ class Compensation:
 
     gram: mean over tokens of x^T x, [inputs, inputs], of the inputs as the weights see them; it
     is overwritten. noise: the variance that quantizing the activation adds to each input.
-    order: in which inputs are rounded; left out, large ones first, since most is left to adapt.
     """
 
-    def __init__(
-        self, gram: Matrix, noise: float | Matrix, order: NDArray[np.intp] | None = None
-    ) -> None:
+    def __init__(self, gram: Matrix, noise: float) -> None:
         power = np.diag(gram).copy()
         gram[np.diag_indices_from(gram)] += noise + DAMPING * power.mean() + _TINY
-        self.order = np.argsort(-power, kind="stable") if order is None else order
-        self._factor = _inverse_factor(gram[np.ix_(self.order, self.order)])
+        # Large inputs first: most is left to adapt.
+        self._order = np.argsort(-power, kind="stable")
+        self._factor = _inverse_factor(gram[np.ix_(self._order, self._order)])
 
     def round(self, weight: Matrix, *, pair_safe: bool = False) -> Quantized:
         """Round so that the output's error on the inputs behind the gram is small."""
         scale = channel_scale(weight, pair_safe=pair_safe)
         values = np.zeros(weight.shape, np.int8)
 
-        def rounded(place: int, rows: Matrix) -> Matrix:
-            row = int(self.order[place])
-            low, high = _room(values, row) if pair_safe else (-LARGEST, LARGEST)
-            steps = np.clip(np.rint(rows[0] / scale), low, high)
-            values[row] = steps
+        def rounded(k: int, row: Matrix) -> Matrix:
+            low, high = _room(values, k) if pair_safe else (-LARGEST, LARGEST)
+            steps = np.clip(np.rint(row / scale), low, high)
+            values[k] = steps
             return np.asarray(steps * scale, np.float32)
 
         self.sweep(weight, rounded)
         return Quantized(values, scale)
 
-    def sweep(
-        self, weight: Matrix, rounded: Callable[[int, Matrix], Matrix], at_once: int = AT_ONCE
-    ) -> None:
-        """Go through the inputs in order, each taking over the errors of those before.
+    def sweep(self, weight: Matrix, rounded: Callable[[int, Matrix], Matrix]) -> None:
+        """Go through the inputs of a weight, each taking over the errors of those before.
 
-        rounded(place, rows) is what input `order[place]` becomes, [outputs]; it is the first of
-        `rows`, which are up to date to the next multiple of `at_once`.
+        rounded(k, row): what input k becomes, [outputs], given what it should be by then.
         """
-        factor, rest = self._factor, weight[self.order]
-        for start in range(0, len(rest), at_once):
-            stop = min(start + at_once, len(rest))
+        order, factor = self._order, self._factor
+        rest = weight[order]
+        for start in range(0, len(rest), _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(rest))
             errors = np.empty((stop - start, rest.shape[1]), np.float32)
             for k in range(start, stop):
-                errors[k - start] = (rest[k] - rounded(k, rest[k:stop])) / factor[k, k]
+                errors[k - start] = (rest[k] - rounded(int(order[k]), rest[k])) / factor[k, k]
                 rest[k + 1 : stop] -= np.outer(factor[k, k + 1 : stop], errors[k - start])
             rest[stop:] -= factor[start:stop, stop:].T @ errors
 
@@ -157,7 +152,7 @@ def _inverse_factor(matrix: Matrix) -> Matrix:
 def _invert_upper(upper: Matrix) -> None:
     """Invert an upper triangular matrix in place, by halves: nearly all is matrix products."""
     size = len(upper)
-    if size <= AT_ONCE:
+    if size <= _AT_ONCE:
         upper[...] = np.linalg.inv(upper)
         return
     half = size // 2
