@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgetfm.quantize.linear import Left, Linear
 from edgetfm.quantize.rounding import Quantized
+from edgetfm.quantize.work import unusual_work
 
 
 class Facts:
@@ -29,6 +30,8 @@ class Facts:
         """The tensors whose shapes tell how much work each node left in float is."""
         names = []
         for left in self._left:
+            if left.inside:
+                continue
             a, b = left.node.inputs[:2]
             names += [str(v.name) for v in (a, b) if v is not None and v.const_value is None]
             names.append(str(left.node.outputs[0].name))
@@ -46,6 +49,10 @@ class Facts:
             if shape := self._shapes.get(str(linear.x.name)):
                 macs[linear.name] = prod(shape) * linear.shape[1]
         for left in self._left:
+            work = 0 if left.inside else unusual_work(left.node, self._shape)
+            if work is not None:
+                macs |= {left.name: work} if work else {}
+                continue
             output = self._output(left)
             if output and (inner := self._inner(left)):
                 macs[left.name] = prod(output) * inner
@@ -87,6 +94,17 @@ class Facts:
         if error is not None:
             entry["error"] = _short(np.sqrt(error))
         self._taken.append(entry)
+
+    def take_blocks(
+        self, linear: Linear, blocks: Blocks, error: float | None, table: str | None
+    ) -> None:
+        """A product's weight is in blocks now, with this relative squared error of its output."""
+        size = 0 if table else blocks.bytes
+        entry = {"node": linear.name, "shape": list(linear.shape), "form": str(blocks.form)}
+        entry |= {"table": table} if table else {"bytes": blocks.bytes}
+        if error is not None:
+            entry["error"] = _short(np.sqrt(error))
+        self._in_blocks.append(entry)
 
     def take_table(self, name: str, table: Quantized, error: float) -> None:
         """An embedding table became int8, with this relative root mean square error."""

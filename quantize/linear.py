@@ -60,10 +60,14 @@ class Linear:
 
 @dataclass(frozen=True)
 class Left:
-    """A matrix product or convolution that stays in float, and why."""
+    """A matrix product or convolution that stays in float, and why.
+
+    inside: whether it is in a branch or a loop, where nothing is measured.
+    """
 
     node: ir.Node
     reason: str
+    inside: bool = False
 
     @property
     def name(self) -> str:
@@ -88,8 +92,11 @@ def find_linears(
     """The matrix products with constant weights in graph order, and what stays in float."""
     linears: list[Linear] = []
     left: list[Left] = []
-    for node in model.graph:
-        if node.domain == "" and node.op_type in ("MatMul", "Gemm"):
+    for node in model.graph.all_nodes():
+        if node.graph is not model.graph:
+            if node.op_type in (*_PRODUCTS, "Conv", "Attention") or _fused_weights(node):
+                left.append(Left(node, "it is inside an If or a Loop", inside=True))
+        elif node.domain == "" and node.op_type in ("MatMul", "Gemm"):
             found = _linear(node)
             if isinstance(found, Linear) and name_of(node) in keep_float:
                 found = Left(node, "the recipe keeps it in float")
@@ -99,7 +106,32 @@ def find_linears(
                 left.append(found)
         elif node.domain == "" and node.op_type == "Conv":
             left.append(Left(node, "a convolution; matrix products are quantized"))
+        elif node.domain == "" and node.op_type in ("Attention", "Einsum"):
+            held = node.op_type == "Einsum" and any(_is_matrix(v) for v in node.inputs)
+            reason = "an Einsum; matrix products are quantized" if held else _BOTH_ACTIVATIONS
+            left.append(Left(node, reason))
+        elif _fused_weights(node):
+            reason = f"fused {node.op_type}: quantize the unoptimized file"
+            left.append(Left(node, reason))
+        elif node.op_type in _PRODUCTS:
+            left.append(Left(node, _BOTH_ACTIVATIONS))
     return linears, left
+
+
+_PRODUCTS = ("MatMul", "Gemm", "Einsum", "FusedMatMul", "FusedGemm", "TransposeMatMul")
+_BOTH_ACTIVATIONS = "both inputs are activations"
+
+
+def _fused_weights(node: ir.Node) -> list[ir.Value]:
+    """The float matrices of an operator that onnxruntime's optimizer made of several."""
+    if node.domain == "" or len(node.inputs) < 2:
+        return []
+    return [v for v in node.inputs if v is not None and _is_matrix(v)]
+
+
+def _is_matrix(value: ir.Value | None) -> bool:
+    tensor = None if value is None else value.const_value
+    return tensor is not None and tensor.dtype == ir.DataType.FLOAT and len(tensor.shape) > 1
 
 
 def by_activation(linears: Iterable[Linear]) -> list[tuple[ir.Value, list[Linear]]]:
@@ -128,7 +160,7 @@ def _linear(node: ir.Node) -> Linear | Left:
             weight, transposed = inner, not transposed
     tensor = weight.const_value
     if tensor is None:
-        return Left(node, "both inputs are activations")
+        return Left(node, _BOTH_ACTIVATIONS)
     if tensor.dtype != ir.DataType.FLOAT:
         return Left(node, f"its weight is {tensor.dtype.name.lower()}, not float32")
     if len(tensor.shape) != 2:
