@@ -18,7 +18,6 @@ from onnx_ir.passes.common import (
     LiftConstantsToInitializersPass,
     NameFixPass,
     RemoveInitializersFromInputsPass,
-    RemoveUnusedFunctionsPass,
     RemoveUnusedNodesPass,
     ShapeInferencePass,
 )
@@ -101,8 +100,9 @@ def inline(model: ir.Model) -> tuple[ir.Model, bool]:
     """No function is left: each call has become the nodes of its body."""
     if not model.functions:
         return model, False
-    made = RemoveUnusedFunctionsPass()(InlinePass()(model).model).model
-    return made, True
+    inlined = InlinePass()(model).model
+    inlined.functions.clear()
+    return inlined, True
 
 
 def raise_opset(model: ir.Model) -> tuple[ir.Model, bool]:
