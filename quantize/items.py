@@ -9,12 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetfm.errors import DataError
-from edgetfm.signature import Feeds
+from edgetfm.signature import Array, Feeds
+
+
+class Whole(dict[str, Array]):
+    """Feeds that are one item, to be run as they are.
+
+    A graph of fixed sizes takes no row alone and none without its padding, and in others the
+    first axis is not the batch.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """Row `number` of all, without its padding; mask marks the tokens that count, or is None."""
+    """Row `number` of all, without its padding; mask marks the tokens that count, or is None.
+
+    Of feeds that are a `Whole`, all rows are one item.
+    """
 
     number: int
     feeds: Feeds
@@ -23,15 +34,14 @@ class Item:
 
 
 def items(feeds: Sequence[Feeds]) -> Iterator[Item]:
-    """Each row of each batch, cut to its own length. Rows that are masked out are left out.
+    """Each row of each batch, cut to its own length, or a `Whole`. Masked out ones are left out.
 
     Raises DataError if an input is NaN or infinite.
     """
     number = 0
     for batch in feeds:
-        for row in range(min((len(a) for a in batch.values()), default=0)):
+        for one in _rows(batch):
             number += 1
-            one = {name: a[row : row + 1] for name, a in batch.items()}
             for name, a in one.items():
                 if a.dtype.kind == "f" and not np.isfinite(a).all():
                     raise DataError(f"calibration item {number} has NaN or Inf in {name}")
@@ -40,10 +50,21 @@ def items(feeds: Sequence[Feeds]) -> Iterator[Item]:
                 yield item
 
 
+def _rows(batch: Feeds) -> Iterator[Feeds]:
+    if isinstance(batch, Whole):
+        yield batch
+        return
+    for row in range(min((len(a) for a in batch.values()), default=0)):
+        yield {name: a[row : row + 1] for name, a in batch.items()}
+
+
 def _cut(one: Feeds, number: int) -> Item | None:
     mask = one.get("attention_mask")
     if mask is None:
         return Item(number, one, None, max(a.size for a in one.values()))
+    if isinstance(one, Whole):
+        real = mask.astype(bool).ravel()
+        return Item(number, one, real, int(real.sum())) if real.any() else None
     real = mask[0].astype(bool)
     if not real.any():
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,18 +26,24 @@ def parity_cases(
     """The same batches every time, made of `items` (texts, or pictures).
 
     Texts are joined and cut until a batch has exactly the shape wanted, or the longest that the
-    model takes; its rows have different lengths. DataError without items.
+    model takes; its rows have different lengths. A graph of fixed sizes gets no others. DataError
+    without items.
     """
     if not items:
         raise DataError("no items to make cases of: at least one text or image is needed")
+    fixed = signature.inputs[0].shape[0]
     if task.modality == "image":
         return [
             signature.check(preprocessor.images([items[i % len(items)] for i in range(batch)]))
-            for batch in IMAGE_BATCHES
+            for batch in ((fixed,) if isinstance(fixed, int) else IMAGE_BATCHES)
         ]
     encoder = preprocessor.text_encoder
-    longest = encoder.max_length or max(length for _, length in TEXT_SHAPES)
-    shapes = dict.fromkeys((batch, min(length, longest)) for batch, length in TEXT_SHAPES)
+    limits = [limit for limit in (encoder.max_length, encoder.width) if limit is not None]
+    longest = min(limits, default=max(length for _, length in TEXT_SHAPES))
+    shapes = dict.fromkeys(
+        (fixed if isinstance(fixed, int) else batch, min(length, longest))
+        for batch, length in TEXT_SHAPES
+    )
     texts = [" ".join(item) if not isinstance(item, str) else item for item in items]
     texts = [text for text in texts if text.strip()]
     if not texts:
@@ -55,16 +61,30 @@ def feeds_of_shape(
 
     InputError if the model does not take so long a text. `sequence` is no matter for images.
     """
-    if task.modality == "image":
-        (spec,) = signature.inputs
-        shape = [batch, *(axis for axis in spec.shape[1:] if isinstance(axis, int))]
-        noise = np.random.default_rng(0).standard_normal(shape)
-        return signature.check({spec.name: noise.astype(spec.dtype)})
+    if preprocessor.text is None:
+        return signature.check(meaningless(signature, {"batch": batch}, sequence))
     encoder = preprocessor.text_encoder
     if encoder.max_length is not None and sequence > encoder.max_length:
         raise InputError(f"sequence is {sequence}, the model takes {encoder.max_length} at most")
     row = _row(encoder, task, ["one two three four five six seven eight"], sequence, 0)
     return signature.check({name: [values] * batch for name, values in row.items()})
+
+
+def meaningless(signature: Signature, sizes: Mapping[str, int], other: int) -> Feeds:
+    """Inputs of these sizes, and `other` for free axes that are not named: noise, zeros and ones.
+
+    Zero is an id that every table has; masks and flags are all true.
+    """
+    random = np.random.default_rng(0)
+    feeds: Feeds = {}
+    for spec in signature.inputs:
+        shape = [sizes.get(a, other) if isinstance(a, str) else a for a in spec.shape]
+        if spec.dtype.startswith("float") and "mask" not in spec.name:
+            feeds[spec.name] = random.standard_normal(shape).astype(spec.dtype)
+        else:
+            true = spec.dtype == "bool" or spec.name == "attention_mask"
+            feeds[spec.name] = np.full(shape, int(true), dtype=spec.dtype)
+    return feeds
 
 
 def _text_case(
@@ -77,7 +97,7 @@ def _text_case(
     feeds: Feeds = {}
     for name in encoder.names:
         fill = encoder.pad_token_id if name == "input_ids" else 0
-        array = np.full((batch, length), fill, dtype=np.int64)
+        array = np.full((batch, encoder.width or length), fill, dtype=np.int64)
         for line, row in zip(array, rows, strict=True):
             line[: len(row[name])] = row[name]
         feeds[name] = array

@@ -25,7 +25,10 @@ _ASSETS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 class TextEncoder:
-    """Texts to the inputs of a signature: cut at `max_length` tokens, padded on the right."""
+    """Texts to the inputs of a signature: cut at `max_length` tokens, padded on the right.
+
+    width: the number of tokens that every text is padded to, of a graph that takes no other.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], signature: Signature) -> None:
         unknown = [t.name for t in signature.inputs if t.name not in _FIELDS]
@@ -38,6 +41,8 @@ class TextEncoder:
         self.names = tuple(t.name for t in signature.inputs)
         self.dtypes = {t.name: t.dtype for t in signature.inputs}
         self.max_length: int | None = settings.get("max_length")
+        fixed = [axis for t in signature.inputs for axis in t.shape[1:2] if isinstance(axis, int)]
+        self.width: int | None = min(fixed, default=None)
         self.pad_token_id: int = settings.get("pad_token_id") or 0
         self.lowercase = bool(settings.get("lowercase", False))
         self._turn = Lock()  # a tokenizer that is used while its truncation is set raises
@@ -113,7 +118,7 @@ class TextEncoder:
 
     def feeds(self, encodings: Sequence[Encoding]) -> Feeds:
         """The encodings as arrays [batch, longest]; padding has attention_mask 0."""
-        width = max(1, *(len(e) for e in encodings))
+        width = self.width or max(1, *(len(e) for e in encodings))
         arrays: Feeds = {}
         for name in self.names:
             fill = self.pad_token_id if name == "input_ids" else 0
@@ -130,7 +135,8 @@ class TextEncoder:
     def _limit(self, max_length: int | None) -> int | None:
         if max_length is not None and max_length < 1:
             raise InputError(f"max_length is {max_length}, it must be 1 or more")
-        limits = [limit for limit in (max_length, self.max_length) if limit is not None]
+        given = (max_length, self.max_length, self.width)
+        limits = [limit for limit in given if limit is not None]
         return min(limits, default=None)
 
     def _prepared(self, text: Text) -> Text:

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from edgetfm import models
+from edgetfm import assets, models
 from edgetfm.errors import SourceError
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._family import Family
-from edgetfm.sources import _assets, _weights
+from edgetfm.sources import _weights
 from edgetfm.sources._source import Source, eager
 from edgetfm.tasks import task_named
 
@@ -24,14 +24,14 @@ def is_checkpoint(folder: Path) -> bool:
     """Whether the folder's config.json is one of ours."""
     path = folder / "config.json"
     try:
-        return path.is_file() and "edgetfm" in _assets.read_json(path)
+        return path.is_file() and "edgetfm" in assets.read_json(path)
     except SourceError:
         return False
 
 
 def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     """The model in a checkpoint folder of ours."""
-    data = _assets.read_json(folder / "config.json", required=True)
+    data = assets.read_json(folder / "config.json", required=True)
     family, trained_for = _head(data, folder)
     task_name = task_named(task).name if task else trained_for
     family.check_task(task_name)
@@ -44,9 +44,9 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     elsewhere = family.from_hf.elsewhere if family.from_hf and task_name != trained_for else r"^$"
     unused = _weights.check_fit(skeleton, weights, elsewhere)
     prepared = (
-        _assets.read_tokenizer(folder, longest=config.longest, vocabulary=config.vocabulary)
+        assets.read_tokenizer(folder, longest=config.longest, vocabulary=config.vocabulary)
         if task_named(task_name).modality == "text"
-        else _assets.read_image_processor(folder, config)
+        else assets.read_image_processor(folder, config)
     )
     sample = folder / "sample.npz"
     return Source(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,25 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from edgetfm import models
+from edgetfm import assets, models
 from edgetfm.errors import MissingExtra, SourceError
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
-from edgetfm.sources import _assets, _hub, _reference, _weights
+from edgetfm.sources import _hub, _reference, _weights
 from edgetfm.sources._source import Source
 from edgetfm.tasks import task_named
-
-_HEADS = {
-    "ForMaskedLM": "fill-mask",
-    "ForPreTraining": "fill-mask",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForImageClassification": "image-classification",
-    "ForImageClassificationWithTeacher": "image-classification",
-}
 
 
 def open_huggingface(
@@ -36,7 +25,7 @@ def open_huggingface(
 ) -> Source:
     """The model in a folder, or on the hub if no such folder exists."""
     folder, name = _hub.locate(spec)
-    raw = _assets.read_json(folder / "config.json", required=True)
+    raw = assets.read_json(folder / "config.json", required=True)
     family = _family(raw, folder)
     hf = _complete(raw, folder)
     task_name = _task(raw, folder, family, task)
@@ -44,21 +33,21 @@ def open_huggingface(
     family.check_task(task_name)
     paths = _weights.weight_files(folder)
     config = family.from_hf.config(hf, task_name)
-    pooling = _assets.read_pooling(folder)
+    pooling = assets.read_pooling(folder)
     known = {f.name for f in fields(config)}
     if task_name == "feature-extraction" and {"pooling", "normalize"} <= known:
         config = replace(config, pooling=pooling.how, normalize=pooling.normalize)
     left_out = _check(family, config, task_name, paths)
     modality = task_named(task_name).modality
     prepared = (
-        _assets.read_tokenizer(
+        assets.read_tokenizer(
             folder,
             longest=config.longest,
             vocabulary=config.vocabulary,
             trust_remote_code=trust_remote_code,
         )
         if modality == "text"
-        else _assets.read_image_processor(folder, config)
+        else assets.read_image_processor(folder, config)
     )
     return Source(
         kind="huggingface",
@@ -79,7 +68,7 @@ def open_huggingface(
         assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
         preprocessing=prepared.preprocessing,
         labels=_labels(hf) if task_name.endswith("-classification") else (),
-        licence=_assets.read_licence(folder),
+        licence=assets.read_licence(folder),
         notes=(*left_out, *prepared.notes),
     )
 
@@ -119,15 +108,13 @@ def _task(raw: Mapping[str, Any], folder: Path, family: Family, wanted: str | No
     features = next(t for t in family.tasks if t.endswith("feature-extraction"))
     if (folder / "modules.json").is_file():
         return features
-    architectures = raw.get("architectures") or [""]
-    name = str(architectures[0]) if isinstance(architectures, list) else ""
-    match = re.search(r"For[A-Z]\w*$", name)
-    if match is None:
+    head = assets.read_head(raw)
+    if not head:
         return features
-    task = _HEADS.get(match.group())
+    task = assets.HEADS.get(head)
     if task is None:
         raise SourceError(
-            f"{folder} is a {name}, a head that edgetfm does not know; "
+            f"{folder} is a {raw['architectures'][0]}, a head that edgetfm does not know; "
             f"choose one with --task: {', '.join(family.tasks)}"
         )
     return task

@@ -1,4 +1,4 @@
-"""What stands beside the weights: tokenizer, image processor, pooling, licence."""
+"""What stands beside the weights: tokenizer, image processor, pooling, licence. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from edgetfm.errors import InputError, SourceError
+from edgetfm.errors import InputError, MissingExtra, SourceError
 from edgetfm.files import inside
-from edgetfm.layers.pooling import POOLINGS
-from edgetfm.sources._reference import quiet_transformers
 
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
@@ -57,9 +55,30 @@ def _parse(path: Path) -> Any:
         raise SourceError(f"{path} is not JSON: {error}") from error
 
 
+HEADS = {
+    "ForMaskedLM": "fill-mask",
+    "ForPreTraining": "fill-mask",
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForImageClassification": "image-classification",
+    "ForImageClassificationWithTeacher": "image-classification",
+}
+"""The end of an architecture's name -> the task it does."""
+
+
+def read_head(config: Mapping[str, Any]) -> str:
+    """The head that a config's architecture names, such as `ForMaskedLM`; '' for a bare model."""
+    architectures = config.get("architectures") or [""]
+    name = str(architectures[0]) if isinstance(architectures, list) else ""
+    match = re.search(r"For[A-Z]\w*$", name)
+    return match.group() if match else ""
+
+
 # --- sentence-transformers ----------------------------------------------------------------------
 
 _MODES = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}
+"""What a pooling is called there, and in edgetfm.layers.pooling."""
 
 
 def read_pooling(folder: Path) -> Pooling:
@@ -91,7 +110,7 @@ def _pooling_mode(config: Mapping[str, Any], where: Path) -> str:
     if isinstance(config.get("pooling_mode"), str):  # the newer form names one
         modes = [config["pooling_mode"]]
     how = [_MODES.get(m, m) for m in modes]
-    if len(how) != 1 or how[0] not in POOLINGS:
+    if len(how) != 1 or how[0] not in _MODES.values():
         raise SourceError(
             f"{where / 'config.json'} pools by {' and '.join(modes) or 'nothing'}; "
             f"edgetfm honours one of {', '.join(_MODES)}"
@@ -155,8 +174,12 @@ def _tokenizer_json(folder: Path, trust_remote_code: bool) -> str:
             return path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise SourceError(f"{path} cannot be read: {error}") from error
-    from transformers import AutoTokenizer
+    try:
+        from transformers import AutoTokenizer
 
+        from edgetfm.sources._reference import quiet_transformers
+    except ImportError as error:
+        raise MissingExtra("export", f"{folder} has no tokenizer.json: making one") from error
     options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
     with quiet_transformers():
         try:
