@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgetfm.graphs import save_graph
 from edgetfm.quantize.items import Item
-from edgetfm.runtime.session import Session, make_session, without_spinning
+from edgetfm.runtime.session import Session, Settings, make_session, without_spinning
 from edgetfm.signature import Feeds
 
 
@@ -28,8 +28,13 @@ class Walk:
         items: Sequence[Item],
         wanted: Sequence[Sequence[str]],
         also: Sequence[str] = (),
+        settings: Settings | None = None,
     ) -> None:
-        """`wanted`: the tensors of each piece. `also`: others, each given with its own piece."""
+        """`wanted`: the tensors of each piece. `also`: others, each given with its own piece.
+
+        settings: of the sessions, as in a manifest.
+        """
+        self._settings = without_spinning(settings)
         self._model = model
         self._items = items
         self._values = _by_name(model)
@@ -95,7 +100,7 @@ class Walk:
         path = Path(self._folder.name) / "piece.onnx"
         functions = list(self._model.functions.values())
         save_graph(ir.Model(graph, ir_version=self._model.ir_version, functions=functions), path)
-        return make_session(path, settings=without_spinning())
+        return make_session(path, settings=self._settings)
 
     def _note_types(self, names: Sequence[str], state: Feeds) -> None:
         """What was computed tells the types that the next piece's inputs have."""

@@ -36,6 +36,9 @@ SAMPLE_ROWS = 1024
 PIECE_BYTES = 64 << 20
 """What the sampled activations that are in memory together may take."""
 
+_EXACT = {"config_entries": {"session.x64quantprecision": "1"}}
+"""Right sums on this machine too, whatever it is: else what is replayed would itself be wrong."""
+
 _LOW, _HIGH = -32768, 32767
 _COLUMNS = 128  # outputs that are summed together: their sums stay in the cache
 
@@ -92,7 +95,8 @@ def overflows(
         raise DataError("no calibration data: every item is empty or masked out")
     found = []
     parts = list(_parted(products))
-    with Walk(model, taken, [_tensors(part) for part in parts]) as walk:
+    wanted = [_tensors(part) for part in parts]
+    with Walk(model, taken, wanted, settings=_EXACT) as walk:
         for number, part in enumerate(parts):
             seen = {str(product.x.name): _Seen() for product in part}
             readers = {str(product.x.name): product for product in part}
