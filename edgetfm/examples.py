@@ -1,0 +1,140 @@
+"""One item of labelled data: what is asked and what should be answered, from a row of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetfm.tables import Row
+
+SHOWN = 20
+"""Names or problems that are listed; of the others the number is said."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item: what the pipeline is asked, what it should answer, and a sha256 of the question."""
+
+    asked: Any
+    wanted: Any
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows are read from, and what their labels may be."""
+
+    path: Path
+    labels: tuple[str, ...]
+
+    def label(self, value: Any) -> str:
+        """The name of the class that `value` names or counts; a ValueError says what it may be."""
+        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        text = text.strip()
+        if text in self.labels:
+            return text
+        folded = [name for name in self.labels if name.casefold() == text.casefold()]
+        if len(folded) == 1:
+            return folded[0]
+        number = text.removeprefix("LABEL_")
+        if number.isdecimal() and (not self.labels or int(number) < len(self.labels)):
+            return self.labels[int(number)] if self.labels else f"LABEL_{int(number)}"
+        known = _few(self.labels) if self.labels else "numbers from 0"
+        raise ValueError(f"label {value!r} is none of the model's: {known}")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
+
+
+def _text(row: Row, *names: str) -> str:
+    """The text in the first of these columns that is there."""
+    for name in names:
+        if name in row:
+            if not isinstance(row[name], str) or not row[name].strip():
+                raise ValueError(f"'{name}' has no text")
+            return str(row[name]).strip()
+    raise KeyError(" or ".join(f"'{name}'" for name in names))
+
+
+def _value(row: Row, *names: str) -> Any:
+    """What is in the first of these columns that is there."""
+    for name in names:
+        if name in row:
+            if row[name] is None or row[name] == "":
+                raise ValueError(f"'{name}' is empty")
+            return row[name]
+    raise KeyError(" or ".join(f"'{name}'" for name in names))
+
+
+def _example(asked: Any, wanted: Any) -> Example:
+    return Example(asked, wanted, hashlib.sha256(repr(asked).encode()).digest())
+
+
+def read_class(source: Source, row: Row) -> Example:
+    """A text, or a pair of them, and its label."""
+    text: Any = _text(row, "text", "sentence", "sentence1")
+    if row.get("text_pair") or row.get("sentence2"):
+        text = (text, _text(row, "text_pair", "sentence2"))
+    return _example(text, source.label(_value(row, "label")))
+
+
+def read_picture(source: Source, row: Row) -> Example:
+    """A picture and its label; the file is named from the folder of the table."""
+    file = row["image"] if isinstance(row.get("image"), Path) else None
+    if file is None:
+        file = source.path.parent / _text(row, "image", "file")
+        if not file.is_file():
+            raise ValueError(f"no image at {file}")
+    digest = hashlib.sha256(file.read_bytes()).digest()
+    return Example(file, source.label(_value(row, "label")), digest)
+
+
+def read_tags(source: Source, row: Row) -> Example:
+    """The words of a sentence and a label for each."""
+    words, tags = _value(row, "tokens", "words"), _value(row, "labels", "ner_tags", "tags")
+    if not isinstance(words, list) or not all(isinstance(w, str) and w.strip() for w in words):
+        raise ValueError("'tokens' is no list of words")
+    if not isinstance(tags, list) or len(tags) != len(words):
+        count = len(tags) if isinstance(tags, list) else "no list of"
+        raise ValueError(f"{len(words)} tokens, but {count} labels")
+    return _example(tuple(w.strip() for w in words), tuple(map(source.label, tags)))
+
+
+def read_answer(source: Source, row: Row) -> Example:
+    """A question, its context, and the answers that are right; "" where there is none."""
+    pair = _text(row, "question"), _text(row, "context")
+    for name in ("answer", "answers"):
+        if name in row:
+            answers = row[name]
+            break
+    else:
+        raise KeyError("'answer'")
+    if isinstance(answers, Mapping):  # the form of SQuAD on the Hub
+        answers = answers.get("text")
+    answers = [""] if answers in (None, []) else [answers] if isinstance(answers, str) else answers
+    if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
+        raise ValueError("'answer' is neither a text nor a list of texts")
+    return _example(pair, tuple(answers))
+
+
+def read_pair(source: Source, row: Row) -> Example:
+    """Two sentences and how much they mean the same."""
+    pair = _text(row, "sentence1", "text1"), _text(row, "sentence2", "text2")
+    value = _value(row, "score", "label")
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f"score {value!r} is no number")
+    return _example(pair, score)
+
+
+def read_text(source: Source, row: Row) -> Example:
+    """A text alone."""
+    return _example(_text(row, "text", "sentence"), None)
