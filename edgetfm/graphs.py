@@ -72,6 +72,11 @@ def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
                 yield from (t for t in tensors if isinstance(t, ir.ExternalTensor))
 
 
+def external_files(model: ir.Model, folder: Path) -> list[Path]:
+    """The files in `folder` that hold weights of a graph, in order of their names."""
+    return sorted({inside(folder, str(tensor.location)) for tensor in _external(model)})
+
+
 class _Place(Protocol):
     """Where files are made: a bundle being written, or a folder."""
 
