@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgetfm.bundle import Manifest
+from edgetfm.chart import Chart, draw
+from edgetfm.explained import explain
 from edgetfm.parity import Ledger, Measures, Rung
 from edgetfm.tasks import TASKS
+from edgetfm.tried import Item, chosen_of, judged, metric_of, name_of
+from edgetfm.words import cell, fact_rows, markdown_text, share, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-Tried = Sequence[Mapping[str, Any]]
-"""Each variant that was tried, as `edgetfm.variants.Tried.to_json` gives it."""
+Tried = Sequence[Item]
+"""Each variant that was tried, as `Tried.to_json` gives it."""
 
 
 def report_page(manifest: Manifest, ledger: Ledger, tried: Tried, notes: Sequence[str] = ()) -> str:
     """report.html: one file without scripts, and without links to elsewhere."""
-    return _render("report.html.j2", manifest, ledger, tried, notes)
+    chosen = chosen_of(manifest, tried)
+    budget = manifest.budget or TASKS[manifest.task].budget
+    return _render("report.html.j2", manifest, ledger, tried, notes, _chart(tried, budget, chosen))
 
 
 def model_card(manifest: Manifest, ledger: Ledger, tried: Tried, notes: Sequence[str] = ()) -> str:
@@ -28,23 +33,44 @@ def model_card(manifest: Manifest, ledger: Ledger, tried: Tried, notes: Sequence
     return _render("card.md.j2", manifest, ledger, tried, notes)
 
 
+NO_CHART = "A chart of these is drawn where matplotlib is: pip install 'edgetfm[report]'."
+
+
+def _chart(tried: Tried, budget: str, chosen: str) -> Chart | str | None:
+    """The chart; the line that stands for it without matplotlib; None if there is nothing."""
+    if not tried:
+        return None
+    try:
+        return draw(tried, budget=budget, chosen=chosen)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        return NO_CHART
+
+
 def _render(
-    template: str, manifest: Manifest, ledger: Ledger, tried: Tried, notes: Sequence[str]
+    template: str,
+    manifest: Manifest,
+    ledger: Ledger,
+    tried: Tried,
+    notes: Sequence[str],
+    chart: Chart | str | None = None,
 ) -> str:
     environment = _environment(html=template.endswith(".html.j2"))
+    chosen = chosen_of(manifest, tried)
+    explained = [found for found in map(explain, tried) if found]
     return environment.get_template(template).render(
         name=model_name(manifest),
         manifest=manifest,
-        task=TASKS[manifest.task].on(
-            manifest.components["model"].signature, manifest.preprocessing
-        ),
+        task=TASKS[manifest.task],
         component=manifest.components["model"],
         variants=variant_rows(manifest, tried),
         ledger=ledger,
         rungs=ledger_rows(ledger),
         tried=tried_table(tried),
-        chosen=manifest.default,
-        facts={str(t["precision"]): split_facts(t["facts"]) for t in tried if t.get("facts")},
+        chosen=chosen,
+        chart=chart,
+        explained=sorted(explained, key=lambda e: e.name != chosen),
         notes=list(notes),
         rows=fact_rows,
     )
@@ -70,14 +96,6 @@ def _environment(*, html: bool) -> Environment:
     return environment
 
 
-_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
-
-
-def markdown_text(value: Any) -> str:
-    """The text of a value, without meaning to Markdown or HTML."""
-    return str(value).translate(_MARKDOWN)
-
-
 # --- rows ---------------------------------------------------------------------------------------
 
 
@@ -92,17 +110,22 @@ class LedgerRow:
     cosine: str
     worst_cosine: str
     agreement: str
+    metric: str
     bound: str
     verdict: str
     note: str
 
 
 def ledger_rows(ledger: Ledger) -> list[LedgerRow]:
-    """A row for each output of each rung."""
+    """A row for each output of each rung, and for a rung that is about a metric."""
     return [
-        _ledger_row(rung, output, measures)
+        row
         for rung in ledger.rungs
-        for output, measures in rung.measures.items()
+        for row in (
+            [_metric_row(rung)]
+            if rung.metric
+            else [_ledger_row(rung, output, m) for output, m in rung.measures.items()]
+        )
     ]
 
 
@@ -118,25 +141,38 @@ def _ledger_row(rung: Rung, output: str, measures: Measures) -> LedgerRow:
         cosine=share(measures.cosine),
         worst_cosine=share(measures.worst_cosine),
         agreement="" if agreement is None else f"{agreement:.2%}",
+        metric="",
         bound=bound.replace(",", ", "),
         verdict="FAIL" if missed else "pass" if bound else "",
         note=rung.note,
     )
 
 
-def share(value: float) -> str:
-    """A number near 1, cut and not rounded: it never looks better than it is."""
-    if abs(value - 1) < 1e-12:
-        return "1.0000"  # what is missing is the rounding of the cosine itself
-    digits = 7 if 0.9999 < value < 1 else 4
-    if not math.isfinite(value):
-        return str(value)
-    return f"{math.floor(value * 10**digits) / 10**digits:.{digits}f}"
+def _metric_row(rung: Rung) -> LedgerRow:
+    value, reference = (cell("", float(rung.metric[k])) for k in ("value", "reference"))
+    return LedgerRow(
+        name=rung.name,
+        against=rung.against,
+        output=str(rung.metric["name"]),
+        max_error="",
+        cosine="",
+        worst_cosine="",
+        agreement="",
+        metric=f"{value} of {reference}",
+        bound=rung.bound,
+        verdict="FAIL" if rung.missed else "pass" if rung.bound else "",
+        note=rung.note,
+    )
 
 
 def variant_rows(manifest: Manifest, tried: Tried) -> list[dict[str, str]]:
     """The variants that ship: precision, file, and size with external data."""
-    known = {str(t["precision"]): int(t["bytes"]) for t in tried}
+    chosen = chosen_of(manifest, tried)
+    known = {
+        str(item["precision"]): int(item["bytes"])
+        for item in tried
+        if name_of(item) == chosen or item["precision"] != manifest.default
+    }
     rows = []
     for precision, variant in manifest.components["model"].variants.items():
         names = [variant.file] + ([variant.data] if variant.data else [])
@@ -145,7 +181,7 @@ def variant_rows(manifest: Manifest, tried: Tried) -> list[dict[str, str]]:
             {
                 "precision": precision,
                 "file": variant.file,
-                "size": size(known.get(precision, listed)),
+                "size": size(listed or known.get(precision, 0)),
             }
         )
     return rows
@@ -153,95 +189,29 @@ def variant_rows(manifest: Manifest, tried: Tried) -> list[dict[str, str]]:
 
 def tried_table(tried: Tried) -> tuple[list[str], list[list[str]]]:
     """Headers and cells of what was tried; a column that nobody fills is left out."""
-    rows = [_tried_row(t) for t in tried]
+    whole = next((int(t["bytes"]) for t in tried if t["precision"] == "fp32"), 0)
+    rows = [_tried_row(item, whole) for item in tried]
     headers = [h for h in dict.fromkeys(h for r in rows for h in r) if any(r.get(h) for r in rows)]
     return headers, [[row.get(h, "") for h in headers] for row in rows]
 
 
-def _tried_row(tried: Mapping[str, Any]) -> dict[str, str]:
-    """One variant in words; the measures are those of the output its budget is about."""
-    latency, spread = tried.get("latency"), tried.get("spread")
-    measures = list(tried.get("measures", {}).values())
-    judged: Mapping[str, Any] = measures[-1] if measures else {}
-    metric = tried.get("metric", {})
+def _tried_row(item: Item, whole: int) -> dict[str, str]:
+    """One variant in words: what it gained, what it cost, and why it was tried."""
+    latency, spread, use = item.get("latency"), item.get("spread"), item.get("use")
+    measures, metric = judged(item), metric_of(item)
+    time = "" if latency is None else f"{latency:.2f}x" + (f" ±{spread:.1%}" if spread else "")
     return {
-        "variant": str(tried["precision"]),
-        "size": size(tried["bytes"]),
-        "time to fp32": "" if latency is None else f"{latency:.2f}x",
-        "spread": f"±{spread:.1%}" if spread else "",
-        "cosine": share(judged["cosine"]) if "cosine" in judged else "",
-        "worst cosine": share(judged["worst_cosine"]) if "worst_cosine" in judged else "",
-        "agreement": f"{judged['agreement']:.2%}" if "agreement" in judged else "",
-        "accuracy": f"{metric['accuracy']:.2%}" if "accuracy" in metric else "",
-        "in budget": "yes" if tried.get("inside") else "no",
-        "missed": "; ".join(tried.get("missed", ())),
+        "variant": name_of(item),
+        "size": size(item["bytes"]),
+        "to fp32": f"{item['bytes'] / whole:.2f}x" if whole else "",
+        "time to fp32": time,
+        "cosine": share(float(measures["cosine"])) if "cosine" in measures else "",
+        "worst cosine": share(float(measures["worst_cosine"])) if "cosine" in measures else "",
+        "agreement": f"{float(measures['agreement']):.2%}" if "agreement" in measures else "",
+        "KL": f"{float(measures['kl']):.2g}" if "kl" in measures else "",
+        "metric": "" if metric is None else f"{metric.name} {cell('', metric.value)}",
+        "budget used": f"{use:.0%}" if use else "",
+        "in budget": "yes" if item.get("inside") else "no",
+        "missed": "; ".join(item.get("missed", ())),
+        "why": str(item.get("note") or ""),
     }
-
-
-Table = tuple[str, list[str], list[list[str]]]
-"""A title, headers and cells."""
-
-
-def split_facts(facts: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Table]]:
-    """The single facts as lines, and the lists of nodes among them as tables."""
-    lists = {k: v for k, v in facts.items() if v and _is_list_of_rows(v)}
-    single = {k: v for k, v in facts.items() if k not in lists}
-    return fact_rows(single), [_node_table(k.replace("_", " "), v) for k, v in lists.items()]
-
-
-def _is_list_of_rows(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(v, Mapping) for v in value)
-
-
-def _node_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row a node; nodes that differ in nothing but their name share one."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    name, rest = keys[0], keys[1:]
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        same = tuple(cell(key, row[key]) if key in row else "" for key in rest)
-        groups.setdefault(same, []).append(str(row.get(name, "")))
-    headers = [key.replace("_", " ") for key in (name, *rest)]
-    return f"{title} ({len(rows)})", headers, [[", ".join(n), *same] for same, n in groups.items()]
-
-
-def fact_rows(facts: Any) -> list[tuple[str, str]]:
-    """Nested facts as lines: what it is about, and what is so."""
-    if not isinstance(facts, Mapping):
-        return [("", cell("", facts))]
-    return [(label(k), cell(str(k), v)) for k, v in facts.items()]
-
-
-def label(key: object) -> str:
-    """A key in words; a name that others gave, such as a file's or a setting's, stays as it is."""
-    return str(key) if "." in str(key) else str(key).replace("_", " ")
-
-
-def cell(key: str, value: Any) -> str:
-    """One value in words."""
-    if value is None or value == "" or value == {} or value == []:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return size(value) if key == "bytes" or key.endswith("_bytes") else f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 0.1 or abs(value) >= 1000 else f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return "; ".join(f"{label(k)}: {cell(str(k), v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        if key == "shape":
-            return " × ".join(map(str, value))
-        return ", ".join(cell(key, v) for v in value)
-    return str(value)
-
-
-def size(count: float) -> str:
-    """Bytes in words: 1 MB is a million bytes, as stores and data sheets count."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return (
-                f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-            )
-        count /= 1000
-    return f"{count:.2f} GB"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,8 +13,9 @@ import pytest
 
 from edgetfm.bundle import Component, Manifest, Variant
 from edgetfm.parity import Ledger, Measures, Rung
-from edgetfm.report import cell, model_card, report_page, share, size
+from edgetfm.report import ledger_rows, model_card, report_page
 from edgetfm.signature import Signature, TensorSpec
+from edgetfm.words import cell, share, size
 
 NASTY = "<script>alert(1)</script>"
 MISS = "sentence_embedding: worst_cosine 0.98 < 0.99"
@@ -188,3 +192,136 @@ def test_cells_are_words() -> None:
     assert cell("", True) == "yes"
     assert cell("", None) == "–"
     assert cell("", {"a_b": [1, 0.5]}) == "a b: 1, 0.5"
+
+
+# --- what a variant's facts say -----------------------------------------------------------------
+
+TOLD: dict[str, Any] = {
+    "name": "int8, 2 nodes in float",
+    "precision": "int8",
+    "bytes": 25_000_000,
+    "latency": 0.44,
+    "measures": {"sentence_embedding": measures(0.998).to_json()},
+    "recipe": {"name": "int8", "keep_float": ("layers.0.down", "layers.1.down")},
+    "note": f"the worst of {NASTY} left out",
+    "use": 0.4,
+    "facts": {
+        "share_of_multiply_accumulates_in_int8": 0.947,
+        "nodes": [{"node": f"layers.{i}.qkv", "error": 0.01 * i} for i in range(12)],
+        "left_in_float": [
+            *(
+                {"node": f"layers.{i}.scores", "reason": "both inputs are activations"}
+                for i in (0, 1)
+            ),
+            {"node": "layers.0.down", "reason": "the recipe keeps it in float"},
+        ],
+        "embeddings": [{"table": "words", "shape": [100, 32], "error": 0.007}],
+        "profile": {
+            "runs": 12,
+            "nodes": [{"node": f"{NASTY}/MatMul", "op": "MatMul", "share": 0.31}],
+            "operators": [{"op": "MatMul", "nodes": 3, "share": 0.62}],
+            "fusions": [
+                {"name": "GELU", "expected": 6, "matched": 2, "became": {"BiasGelu": 2}},
+                {"name": "weight-only products", "expected": 3, "matched": 0, "became": {}},
+            ],
+        },
+        "saturation": {
+            "items": 64,
+            "target": "x86-avx2",
+            "cured": [{"node": "layers.1.down", "pairs": 14, "of": 1000, "error": 0.12}],
+        },
+        "search": [{"step": "all in int8", "nodes_left_out": 0, "use": 1.31}],
+        "sensitivity": {f"layers.{i}.down": 0.001 * i for i in range(12)},
+    },
+    "inside": True,
+}
+
+
+def told() -> str:
+    component = manifest().components["model"]
+    variant = Variant("onnx/model_int8.onnx", recipe=json.loads(json.dumps(TOLD["recipe"])))
+    components = {"model": Component(component.signature, {"int8": variant})}
+    return report_page(
+        replace(manifest(), components=components), ledger(), [*TRIED, TOLD], [NASTY]
+    )
+
+
+def test_a_page_explains_what_ships_first() -> None:
+    page = Page(told())
+    for words in (
+        "94.7 % of the multiply-accumulates are in int8",
+        "2 nodes: both inputs are activations",
+        "1 node: the recipe keeps it in float",
+        "relative rms error of a node's output, on calibration data",
+        "both weights and activations rounded",
+        "relative rms error of the table's own entries",
+        "GELU 2 of 6 2 BiasGelu",
+        "weight-only products 0 of 3 as written",
+        "MatMul 3 62.0%",
+        f"{NASTY}/MatMul MatMul 31.0%",
+        "on x86-avx2",
+        "layers.1.down 14 1,000 0.12",
+        "all in int8 0 1.31",
+        "sensitivity (12)",
+        f"the worst of {NASTY} left out",
+    ):
+        assert words in page.text, words
+    told_at = page.text.index("What was quantized")
+    first = page.text.index("int8, 2 nodes in float", told_at)
+    assert first < page.text.index("matrix products in int8 36", told_at)
+    assert "script" not in page.tags
+
+
+def test_a_bar_shows_the_share() -> None:
+    assert re.search(r'class="bar" role="img" aria-label="94.7 % in int8">', told())
+    assert "width: 94.70%" in told()
+
+
+def test_long_lists_are_folded() -> None:
+    html = told()
+    folded = re.findall(r"<details>\s*<summary>(.*?)</summary>", html)
+    shown = re.findall(r"<details open>\s*<summary>(.*?)</summary>", html)
+    assert "Matrix products in int8 (12)" in folded
+    assert "Fusions expected and matched" in shown
+
+
+def test_every_table_scrolls_in_its_own_box() -> None:
+    html = told()
+    boxed = re.findall(r'<div class="wide">\s*<table', html)
+    assert len(boxed) == html.count("<table") > 5
+
+
+def test_the_page_has_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(told())
+    assert page.tags.count("svg") == 1
+    assert "Hollow dots are outside the budget" in page.text
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    without = Page(told())
+    assert "svg" not in without.tags
+    assert "pip install 'edgetfm[report]'" in without.text
+    assert "0.41x" in without.text
+
+
+def test_the_one_that_ships_is_known_by_its_recipe() -> None:
+    html = told()
+    (row,) = re.findall(r'<tr class="chosen">\s*<td[^>]*>([^<]*)<', html)
+    assert row == "int8, 2 nodes in float"
+    assert 'class="dot inside chosen"' in html
+    assert "0.44x the time of fp32, here" in Page(html).text
+
+
+def test_a_metric_is_a_row_of_the_ledger() -> None:
+    metric = {"name": "accuracy", "value": 0.9, "reference": 0.92, "items": 50}
+    missed = ("accuracy 0.9 loses 2.17% of fp32's 0.92",)
+    bound = Ledger([Rung("int8 accuracy", "fp32", {}, "1%", "", missed, metric=metric)])
+    (row,) = ledger_rows(bound)
+    assert (row.output, row.metric, row.verdict) == ("accuracy", "0.9 of 0.92", "FAIL")
+    assert "0.9 of 0.92" in Page(report_page(manifest(), bound, TRIED)).text
+    assert "0.9 of 0.92" in model_card(manifest(), bound, TRIED)
+
+
+def test_facts_that_nobody_foresaw_are_shown() -> None:
+    new = {**TRIED[1], "facts": {"colour": "blue", "things": [{"thing": "a", "size": 3}]}}
+    text = Page(report_page(manifest(), ledger(), [TRIED[0], new])).text
+    assert "colour blue" in text
+    assert "things (1) thing size a 3" in text

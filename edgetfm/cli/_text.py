@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgetfm.cli._table import facts_text, hanging, table
 from edgetfm.parity import Ledger
-from edgetfm.report import cell, label, ledger_rows, size, tried_table
+from edgetfm.report import ledger_rows, tried_table
+from edgetfm.words import cell, label, size
 
 if TYPE_CHECKING:
     from edgetfm.workflow import ExportResult
@@ -18,21 +20,35 @@ def export_text(result: ExportResult) -> str:
     """What was made, what was tried, and the proof."""
     parts = [ledger_text(result.ledger)]
     if result.tried:
-        headers, rows = tried_table([{**t, "missed": ()} for t in result.tried])
-        parts.append(table(headers, rows))
+        parts.append(tried_text(result.tried))
     if result.notes:
-        parts.append("\n".join(f"note: {note}" for note in result.notes))
-    parts.append(
+        parts.append("\n".join(line for note in result.notes for line in hanging("note: ", note)))
+    made = (
         f"{result.path}: {result.family} for {result.task} ({result.route} route), "
-        f"{result.variant}, {size(result.bytes)}, {result.seconds:.0f} s\n"
-        f"report: {result.path / 'report.html'}"
+        f"{result.variant}, {size(result.bytes)}, {result.seconds:.0f} s"
     )
+    report = f"report: {result.path / 'report.html'}"
+    parts.append("\n".join([*hanging("", made), report]))
     return "\n\n".join(parts)
 
 
+IN_REPORT = ("to fp32", "missed", "why")
+"""Columns of the variants that were tried which only the report page has room for."""
+
+
+def tried_text(tried: Sequence[Mapping[str, Any]]) -> str:
+    """The variants that were tried, a row each."""
+    headers, rows = tried_table(tried)
+    shown = [c for c, header in enumerate(headers) if header not in IN_REPORT]
+    cells = [[row[c] for c in shown] for row in rows]
+    return table([headers[c] for c in shown], cells, spare=("worst cosine", "KL", "cosine"))
+
+
 def ledger_text(ledger: Ledger) -> str:
-    """The ledger as a table and its verdict in one line."""
-    rows = [
+    """The ledger as a table, the bounds below it once each, and its verdict in one line."""
+    rows = ledger_rows(ledger)
+    headers = ["step", "against", "output", "error", "cosine", "worst", "agree", "metric", ""]
+    cells = [
         [
             row.name,
             row.against,
@@ -41,15 +57,22 @@ def ledger_text(ledger: Ledger) -> str:
             row.cosine,
             row.worst_cosine,
             row.agreement,
-            row.bound,
+            row.metric,
             row.verdict,
         ]
-        for row in ledger_rows(ledger)
+        for row in rows
     ]
-    headers = ["step", "against", "output", "max error", "cosine", "worst", "agree", "bound", ""]
     held = "every bound holds" if ledger.passed else f"{len(ledger.failures)} bounds are missed"
     colour = "green" if ledger.passed else "red"
-    return f"{table(headers, rows)}\n\n{click.style(held, fg=colour, bold=True)}"
+    parts = [table(headers, cells, spare=("error", "worst"))]
+    steps: dict[str, list[str]] = {}
+    for row in rows:
+        if row.bound and row.name not in steps.setdefault(row.bound, []):
+            steps[row.bound].append(row.name)
+    if steps:
+        held_by = [[bound, ", ".join(names)] for bound, names in steps.items()]
+        parts.append(table(["bound", "of"], held_by))
+    return "\n\n".join([*parts, click.style(held, fg=colour, bold=True)])
 
 
 def bundle_text(data: Mapping[str, Any]) -> str:
@@ -98,23 +121,6 @@ def _proof_text(ledger: Mapping[str, Any] | None) -> str:
     bound = [rung for rung in ledger["rungs"] if rung["bound"]]
     held = sum(bool(rung["passed"]) for rung in bound)
     return f"{held} of {len(bound)} steps hold, on {ledger['machine'].get('cpu', 'this machine')}"
-
-
-def facts_text(data: Mapping[str, Any]) -> str:
-    """Facts a line each; a fact that has parts is indented below its name."""
-    return "\n".join(_fact_lines(data, ""))
-
-
-def _fact_lines(data: Mapping[str, Any], indent: str) -> list[str]:
-    lines = []
-    width = max((len(str(key)) for key in data), default=0)
-    for key, value in data.items():
-        name = label(key)
-        if isinstance(value, Mapping) and value:
-            lines += [f"{indent}{name}", *_fact_lines(value, indent + "  ")]
-        else:
-            lines.append(f"{indent}{name:<{width}}  {cell(str(key), value)}")
-    return lines
 
 
 def bench_text(data: Mapping[str, Any]) -> str:
@@ -195,18 +201,3 @@ def _rest(values: Mapping[str, Any]) -> str:
     """What is beside the answer; a position or a token id is a name, without separators."""
     text = ", ".join(f"{label(k)} {v if type(v) is int else cell(k, v)}" for k, v in values.items())
     return click.style(text, dim=True) if text else ""
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; columns without content are left out."""
-    used = [c for c in range(len(headers)) if any(row[c] for row in rows)]
-    widths = {c: max(len(line[c]) for line in [headers, *rows]) for c in used}
-
-    def line(cells: Sequence[str]) -> str:
-        return "  ".join(f"{cells[c]:<{widths[c]}}" for c in used).rstrip()
-
-    body = []
-    for row in rows:
-        text = line(row)
-        body.append(click.style(text, fg="red") if "FAIL" in row else text)
-    return "\n".join([click.style(line(headers), dim=True), *body])

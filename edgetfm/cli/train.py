@@ -26,7 +26,7 @@ from edgetfm.cli._verb import folder, verb
 @click.option("--force", is_flag=True, help="Replace a checkpoint that exists.")
 def command(out: Output, config: str, output: Path, settings: tuple[str, ...], force: bool) -> None:
     """Train CONFIG, a .toml file or the name of one that ships, into a checkpoint."""
-    from edgetfm.cli._text import facts_text
+    from edgetfm.cli._table import facts_text
     from edgetfm.workflow import train_model
 
     overrides = dict(_setting(text) for text in settings)
