@@ -48,7 +48,7 @@ class Product:
 
 
 def find_products(model: ir.Model) -> list[Product]:
-    """The products in graph order; the types of the values in between must be known."""
+    """The products in graph order."""
     found = []
     for node in model.graph:
         if node.domain == "" and node.op_type == "MatMulInteger":
@@ -61,15 +61,14 @@ def find_products(model: ir.Model) -> list[Product]:
 def _dynamic(node: ir.Node) -> Product | None:
     x = node.inputs[0]
     stored = _stored(node.inputs[1])
-    if x is None or x.dtype != ir.DataType.UINT8 or stored is None:
+    quantize = _producer(x, "DynamicQuantizeLinear")
+    if x is None or stored is None or (quantize is None and x.dtype != ir.DataType.UINT8):
         return None
     weight, transposed, _ = stored
-    producer = x.producer()
-    made_here = producer is not None and producer.op_type == "DynamicQuantizeLinear"
     return Product(
-        re.sub(r"_int32(_\d+)?$", "", name_of(node)),
+        _float_name(node, "_int32"),
         x,
-        producer.outputs[1] if made_here and producer is not None else None,
+        None if quantize is None else quantize.outputs[1],
         node.inputs[2] if len(node.inputs) > 2 else None,
         weight,
         transposed,
@@ -93,9 +92,13 @@ def _static(node: ir.Node) -> Product | None:
         attribute = node.attributes.get("transB")
         transposed ^= attribute is not None and attribute.as_int() == 1
     zero = activation.inputs[2] if len(activation.inputs) > 2 else None
-    return Product(
-        name_of(node), x, activation.inputs[1], zero, weight, transposed, _array(step).ravel()
-    )
+    name, scale = _float_name(node, "_product"), activation.inputs[1]
+    return Product(name, x, scale, zero, weight, transposed, _array(step).ravel())
+
+
+def _float_name(node: ir.Node, ending: str) -> str:
+    """The name that the node had before a pass put `ending` behind it, and perhaps a number."""
+    return re.sub(rf"{ending}(_\d+)?$", "", name_of(node))
 
 
 def _stored(value: ir.Value | None) -> tuple[ir.Value, bool, ir.Value | None] | None:

@@ -30,8 +30,10 @@ from edgetfm.quantize.products import Product, find_products
 from edgetfm.quantize.recipes import Recipe
 from edgetfm.signature import Array, Feeds
 
-SAMPLE_ROWS = 1024
+SAMPLE_ROWS = 2048
 """Tokens that are looked at, as whole items from all over the data."""
+
+_LEAST_ITEMS = 16
 
 PIECE_BYTES = 64 << 20
 """What the sampled activations that are in memory together may take."""
@@ -116,7 +118,7 @@ def sample(feeds: Sequence[Feeds]) -> list[Item]:
     if not found:
         return []
     tokens = sum(item.tokens for item in found) / len(found)
-    wanted = min(len(found), max(8, round(SAMPLE_ROWS / tokens)))
+    wanted = min(len(found), max(_LEAST_ITEMS, round(SAMPLE_ROWS / tokens)))
     places = np.linspace(0, len(found) - 1, wanted).round().astype(int)
     return [found[place] for place in dict.fromkeys(places.tolist())]
 
