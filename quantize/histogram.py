@@ -29,12 +29,14 @@ class Histogram:
     """The counts of finite values; low and high are the smallest and largest, exactly.
 
     exponent: bin i holds the values from (i - BINS / 2) * 2^exponent up to, without it, the next.
+    items: how many items they came from.
     """
 
     exponent: int = _FINEST
     counts: Counts = field(default_factory=lambda: np.zeros(BINS, np.int64))
     low: float = np.inf
     high: float = -np.inf
+    items: int = 0
 
     @property
     def total(self) -> int:
@@ -42,9 +44,10 @@ class Histogram:
         return int(self.counts.sum())
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count these, all of them finite."""
+        """Count the values of one item, all of them finite."""
         if not values.size:
             return
+        self.items += 1
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._coarsen(_exponent_for(low, high))
@@ -53,12 +56,13 @@ class Histogram:
 
     def merge(self, other: Histogram) -> Histogram:
         """The histogram of both; neither changes."""
-        one, two = (Histogram(h.exponent, h.counts.copy(), h.low, h.high) for h in (self, other))
+        one, two = (Histogram(h.exponent, h.counts.copy()) for h in (self, other))
         exponent = max(one.exponent, two.exponent)
         one._coarsen(exponent)
         two._coarsen(exponent)
-        low, high = min(one.low, two.low), max(one.high, two.high)
-        return Histogram(exponent, one.counts + two.counts, low, high)
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        counts, seen = one.counts + two.counts, self.items + other.items
+        return Histogram(exponent, counts, low, high, seen)
 
     def bins(self) -> tuple[Floats, Counts]:
         """The middles of the bins between the first and the last that hold something, and counts.

@@ -15,13 +15,19 @@ from edgetfm.quantize.linear import constant
 def dequantized(model: ir.Model) -> ir.Model:
     """A copy in which the int8 products made by `int8.run` are float products again.
 
-    The smoothing of their inputs stays: it is part of what was decided.
+    Activations that `static.run` rounds are not rounded, and its weights stay as they are, for
+    DequantizeLinear makes them float. The smoothing of inputs stays: it is part of what was
+    decided.
     """
     oracle = model.clone()
     editor = Editor(oracle)
     for node in list(oracle.graph):
         if node.op_type == "MatMulInteger":
             _in_float(editor, node)
+        elif node.op_type == "DequantizeLinear" and (steps := node.inputs[0]) is not None:
+            rounds = steps.producer()
+            if rounds is not None and rounds.op_type == "QuantizeLinear":
+                _unrounded(node, rounds)
     editor.finish()
     return oracle
 
@@ -44,6 +50,15 @@ def _in_float(editor: Editor, node: ir.Node) -> None:
     name = f"{node.name}_dequantized"
     product = editor.before(node, "MatMul", [activation, editor.constant(name, weight)], name)
     editor.replace(scaled, product[0])
+
+
+def _unrounded(back: ir.Node, rounds: ir.Node) -> None:
+    """Let the readers of a rounded activation read it as it was."""
+    value, rounded = rounds.inputs[0], back.outputs[0]
+    assert value is not None
+    if rounded.is_graph_output():  # it has the output's name
+        value.name, rounded.name = rounded.name, value.name
+    ir.convenience.replace_all_uses_with(rounded, value, replace_graph_outputs=True)
 
 
 def _producer(value: ir.Value) -> ir.Node:

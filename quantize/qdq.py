@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import constant
 from edgetfm.quantize.ranges import Range
+from edgetfm.quantize.rounding import round_nearest
 
 LEVELS = {8: 255, 16: 65535}
 """Steps of an unsigned grid of that many bits."""
@@ -69,19 +71,52 @@ def dequantized_weight(
     editor: Editor,
     before: ir.Node,
     name: str,
-    stored: ir.Value | NDArray[np.int8],
+    stored: ir.Value | NDArray[Any],
     step: NDArray[np.float32],
     axis: int,
 ) -> ir.Value:
-    """A float weight made from int8 `stored`, with a step for each place on `axis`."""
-    values = editor.constant(f"{name}_int8", stored) if isinstance(stored, np.ndarray) else stored
-    steps = editor.constant(f"{name}_scale", step)
-    # Always 0, and written out all the same: some readers take it for granted.
-    zeros = editor.constant(f"{name}_zero", np.zeros(len(step), np.int8))
-    inputs = [values, steps, zeros]
+    """A float weight or bias made from the integers `stored`, a step for each place on `axis`."""
+    values = editor.constant(f"{name}_steps", stored) if isinstance(stored, np.ndarray) else stored
+    inputs = [values, editor.constant(f"{name}_step", step)]
+    if values.dtype != ir.DataType.INT32:
+        # Always 0, and written out all the same: some readers take it for granted.
+        inputs.append(editor.constant(f"{name}_zero", np.zeros(len(step), np.int8)))
     weight = editor.before(before, "DequantizeLinear", inputs, f"{name}_dq", axis=axis)[0]
     weight.type = ir.TensorType(ir.DataType.FLOAT)
     return weight
+
+
+def round_convolution(editor: Editor, node: ir.Node) -> None:
+    """Put the constant weight of a Conv on int8 grids, one an output, and its bias on int32's.
+
+    The step of the bias is the product of the input's and the weight's, as kernels add it to sums.
+    """
+    x, weight = node.inputs[0], node.inputs[1]
+    assert x is not None
+    assert weight is not None
+    source = x.producer()
+    if weight.const_value is None or source is None or source.op_type != "DequantizeLinear":
+        return
+    array = constant(weight)
+    rounded = round_nearest(array.reshape(len(array), -1).T)
+    stored = rounded.values.T.reshape(array.shape)
+    name = str(weight.name)
+    made = dequantized_weight(editor, node, name, stored, rounded.scale, axis=0)
+    made.shape = weight.shape
+    node.replace_input_with(1, made)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    step = source.inputs[1]
+    if bias is not None and bias.const_value is not None and step is not None:
+        steps = np.asarray(rounded.scale * constant(step), np.float32)
+        sums = np.clip(np.rint(constant(bias) / steps.astype(np.float64)), -_LARGEST, _LARGEST)
+        stored_bias = sums.astype(np.int32)
+        bias_name = str(bias.name)
+        made = dequantized_weight(editor, node, bias_name, stored_bias, steps, axis=0)
+        made.shape = bias.shape
+        node.replace_input_with(2, made)
+
+
+_LARGEST = 2**31 - 1
 
 
 def rounded_constant(editor: Editor, before: ir.Node, value: ir.Value, bits: int) -> ir.Value:

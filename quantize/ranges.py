@@ -30,6 +30,12 @@ SENTINEL = 1e3
 have the score added), -1e9, -3.4e38 or -inf; scores that differ by 100 leave the smaller a weight
 of 4e-44, so that no model has any use for real ones of 1000."""
 
+HEADROOM = 0.5
+"""A range is made wider by this share, divided by the root of the number of items: the fewer were
+seen, the further the next one leaves what they had. Measured on MiniLM, pooled cosine of int8 with
+a single text: mean 0.9948 and worst 0.974 without, 0.9970 and 0.986 with a half; at 4 texts a
+quarter was best, at 150 nothing (a twentieth costs 0.0001)."""
+
 _LEAST = 2.0**-100  # of high - low: the step of 16 bits is then still a normal float32
 _PIECE = 24  # tensors observed together: their values for one item are in memory at once
 
@@ -62,12 +68,18 @@ class Range:
         return step, int(np.clip(np.rint(-self.low / float(step)), 0, levels))
 
 
-def choose_range(seen: Histogram, method: Ranges, levels: int) -> Range:
-    """The range for a tensor with these values, on a grid of `levels` + 1 numbers."""
+def choose_range(
+    seen: Histogram, method: Ranges, levels: int, *, headroom: float = HEADROOM
+) -> Range:
+    """The range for a tensor with these values, on a grid of `levels` + 1 numbers.
+
+    headroom: by which share it is wider than what the method says, for a single item.
+    """
     if not seen.total:
         return Range.holding(0.0, 0.0)
     low, high = _METHODS[method](seen, levels)
-    return Range.holding(max(low, seen.low), min(high, seen.high))
+    wider = 1 + headroom / max(1, seen.items) ** 0.5
+    return Range.holding(max(low, seen.low) * wider, min(high, seen.high) * wider)
 
 
 def _min_max(seen: Histogram, levels: int) -> tuple[float, float]:
@@ -145,7 +157,7 @@ _CUTS = 256  # magnitudes that are tried
 
 
 def _divergence(sizes: Floats, stop: int, steps: int) -> float:
-    """KL(P || Q) of the first `stop` bins, Q being these in `steps` steps; inf if Q misses some."""
+    """KL(P || Q) of the first `stop` bins, Q being these in `steps` steps."""
     inner = sizes[:stop]
     wanted = inner.copy()
     wanted[-1] += sizes[stop:].sum()
@@ -153,12 +165,13 @@ def _divergence(sizes: Floats, stop: int, steps: int) -> float:
     filled = inner > 0
     mass = np.bincount(step, weights=inner, minlength=steps)
     places = np.bincount(step, weights=filled, minlength=steps)
-    got = np.where(filled, (mass / np.maximum(places, 1))[step], 0.0)
+    got = np.where(filled, (mass / np.maximum(places, 1))[step], _RARE)
     real = wanted > 0
-    if (got[real] == 0).any() or not got.sum():
-        return float(np.inf)
-    p, q = wanted[real] / wanted.sum(), got[real] / got.sum()
+    p, q = wanted[real] / wanted.sum(), got[real] / got[real].sum()
     return float((p * np.log(p / q)).sum())
+
+
+_RARE = 1e-4  # the count of a bin that Q misses: else one value in a bin of its own is never cut
 
 
 _METHODS: dict[Ranges, Callable[[Histogram, int], tuple[float, float]]] = {

@@ -26,6 +26,7 @@ from edgetfm.quantize.qdq import (
     Grid,
     dequantized_weight,
     grid,
+    round_convolution,
     round_trip,
     rounded_constant,
 )
@@ -47,7 +48,7 @@ def run(
     recipe = plan.recipe
     bits = BITS[recipe.precision]
     plan.fold()
-    embeddings.run(model, plan.embeddings, plan.tables)
+    embeddings.run(model, plan.embeddings, plan.tables, plan.unsigned)
     products = _weights(model, plan)
     if bits == 16:
         opset.run(model)
@@ -63,6 +64,7 @@ def run(
     round_activations(model, chosen, ranges, bits)
     if recipe.scope == "all":
         _round_constants(model, bits)
+        plan.facts.take_rounded(_reads_rounded)
     return model, {
         "activations_rounded": len(chosen),
         "activation_bits": bits,
@@ -131,6 +133,8 @@ def _round_constants(model: ir.Model, bits: int) -> None:
     editor = Editor(model)
     made: dict[str, ir.Value] = {}
     for node in list(model.graph):
+        if node.op_type == "Conv" and node.domain == "":
+            round_convolution(editor, node)
         if node.op_type not in _WITH_CONSTANTS or not _between_pairs(node):
             continue
         for place, value in enumerate(node.inputs):
@@ -145,14 +149,13 @@ def _round_constants(model: ir.Model, bits: int) -> None:
 
 
 def _between_pairs(node: ir.Node) -> bool:
-    """Whether all that a node reads and gives is rounded."""
-    read = [v for v in node.inputs if v is not None and v.const_value is None]
+    """Whether all activations that a node reads are rounded, and all that it gives."""
     users = [user for v in node.outputs for user in v.consumers()]
-    return (
-        bool(users)
-        and all(
-            (producer := v.producer()) is not None and producer.op_type == "DequantizeLinear"
-            for v in read
-        )
-        and all(user.op_type == "QuantizeLinear" for user in users)
-    )
+    rounds = bool(users) and all(user.op_type == "QuantizeLinear" for user in users)
+    return rounds and _reads_rounded(node)
+
+
+def _reads_rounded(node: ir.Node) -> bool:
+    """Whether all activations that a node reads are rounded."""
+    read = [v.producer() for v in node.inputs if v is not None and v.const_value is None]
+    return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in read)
