@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import onnx_ir as ir
 
 from edgetfm.errors import DataError, InputError
 from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
-from edgetfm.quantize import float16, int8, static
+from edgetfm.quantize import float16, int8, static, weight_only
 from edgetfm.quantize.facts import Facts
-from edgetfm.quantize.linear import by_activation, find_linears, name_of
-from edgetfm.quantize.observe import observe
-from edgetfm.quantize.plan import Memo, Plan
+from edgetfm.quantize.linear import Linear, by_activation, find_linears, name_of
+from edgetfm.quantize.observe import Activation, observe
+from edgetfm.quantize.plan import Key, Memo, Plan
 from edgetfm.quantize.recipes import Recipe
+from edgetfm.quantize.weight_only import BlockPlan
 from edgetfm.signature import Feeds
 
 
@@ -35,32 +36,69 @@ def quantize_graph(
     calibration data that is empty or makes NaN, InputError on a recipe that names nodes the graph
     does not have.
     """
-    names = {name_of(node) for node in model.graph}
-    if unknown := [name for name in recipe.keep_float if name not in names]:
-        raise InputError(f"the recipe keeps nodes that are not in the graph: {', '.join(unknown)}")
+    _check_names(model, recipe)
     copy = infer_shapes(model.clone())
     if recipe.precision == "fp16":
         return float16.convert(copy)
     if recipe.needs_calibration and not feeds:
         raise DataError(f"the recipe '{recipe.name}' needs calibration data, none was given")
-    return _int8(copy, recipe, feeds, memo or Memo(), progress)
+    return _products(copy, recipe, feeds, memo or Memo(), progress)
 
 
-def _int8(
+def _check_names(model: ir.Model, recipe: Recipe) -> None:
+    names = {name_of(node) for node in model.graph}
+    problems = [
+        f"the recipe {does} nodes that are not in the graph: {', '.join(unknown)}"
+        for does, wanted in (
+            ("keeps", recipe.keep_float),
+            ("puts in blocks", recipe.by_block),
+            ("makes pair-safe", recipe.pair_safe),
+        )
+        if (unknown := [name for name in wanted if name not in names])
+    ]
+    if both := [name for name in recipe.by_block if name in recipe.keep_float]:
+        problems.append(f"the recipe keeps nodes and puts them in blocks too: {', '.join(both)}")
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _products(
     model: ir.Model, recipe: Recipe, feeds: Sequence[Feeds], memo: Memo, progress: Progress
 ) -> tuple[ir.Model, dict[str, Any]]:
     linears, left = find_linears(model, recipe.keep_float)
     facts = Facts(linears, left)
-    plan = Plan(model, recipe, linears, facts)
-    decide(plan, feeds, memo, progress)
+    in_blocks = [li for li in linears if recipe.is_weight_only or li.name in recipe.by_block]
+    apart = {li.name for li in in_blocks}
+    others = [li for li in linears if li.name not in apart]
+    plan = Plan(model, recipe, others, facts, in_blocks=in_blocks)
+    blocks = BlockPlan(model, recipe, in_blocks, facts, plan.unsigned)
+    for part in (plan, blocks):
+        decide(part, feeds, memo, progress)
+    more: dict[str, Any] = {}
     if recipe.is_static:
         model, more = static.run(model, plan, feeds, progress)
-        return model, facts.to_json() | more
-    int8.run(model, plan)
-    return model, facts.to_json()
+    else:
+        int8.run(model, plan)
+    weight_only.run(model, blocks)
+    return model, facts.to_json() | more
 
 
-def decide(plan: Plan, feeds: Sequence[Feeds], memo: Memo, progress: Progress) -> None:
+class _Plan(Protocol):
+    """Decides about the products that read one activation, and takes a decision over."""
+
+    model: ir.Model
+    recipe: Recipe
+    linears: list[Linear]
+    facts: Facts
+
+    def key(self, group: Sequence[Linear]) -> Key: ...
+
+    def decide(self, group: Sequence[Linear], seen: Activation | None) -> Any: ...
+
+    def accept(self, group: Sequence[Linear], decision: Any) -> None: ...
+
+
+def decide(plan: _Plan, feeds: Sequence[Feeds], memo: Memo, progress: Progress) -> None:
     """Decide about every product of the plan; what the memo does not know is observed."""
     readers = {str(x.name): group for x, group in by_activation(plan.linears)}
     keys = {name: plan.key(group) for name, group in readers.items()}

@@ -54,11 +54,12 @@ class Editor:
         name: str,
         *,
         outputs: int = 1,
+        domain: str = "",
         **attributes: Any,
     ) -> list[ir.Value]:
         """A new node in front of `node`; its outputs."""
         name = self.unique(name)
-        new = ir.node(op_type, inputs, attributes, num_outputs=outputs, name=name)
+        new = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=outputs, name=name)
         for number, value in enumerate(new.outputs):
             value.name = name if outputs == 1 else self.unique(f"{name}_{number}")
         self.graph.insert_before(node, new)

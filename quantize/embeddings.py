@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import constant, name_of
@@ -15,6 +16,9 @@ from edgetfm.quantize.spool import space
 
 SMALLEST = 1000
 """Rows a table must have: smaller ones (positions, token types) save next to nothing."""
+
+MIDDLE = 128
+"""The zero point of a table in uint8."""
 
 _ROWS = 4096  # taken at once
 
@@ -79,23 +83,34 @@ def _gathers_rows(node: ir.Node) -> bool:
 
 
 def run(
-    model: ir.Model, embeddings: Sequence[Embedding], tables: Mapping[str, Quantized]
+    model: ir.Model,
+    embeddings: Sequence[Embedding],
+    tables: Mapping[str, Quantized],
+    unsigned: Collection[str] = (),
 ) -> tuple[ir.Model, bool]:
-    """Gather from int8 `tables` (initializer name -> quantized table); changes `model`."""
+    """Gather from int8 `tables` (initializer name -> quantized table); changes `model`.
+
+    unsigned: the names of tables that are stored in uint8, with 128 added.
+    """
     editor = Editor(model)
     made: dict[str, tuple[ir.Value, ir.Value]] = {}
     for embedding in embeddings:
         stem = str(embedding.table.name)
         if stem not in made:
-            table = tables[stem]
+            stored = tables[stem].values.T
             made[stem] = (
-                editor.constant(stored_name(stem), table.values.T),
-                editor.constant(f"{stem}_row_scale", table.scale[:, None]),
+                editor.constant(stored_name(stem), unsigned_steps(stored))
+                if stem in unsigned
+                else editor.constant(stored_name(stem), stored),
+                editor.constant(scale_name(stem), tables[stem].scale[:, None]),
             )
         rows, scales = made[stem]
         node, name, index = embedding.node, embedding.name, embedding.node.inputs[1]
         row = editor.before(node, "Gather", [rows, index], f"{name}_int8")[0]
         real = editor.before(node, "Cast", [row], f"{name}_cast", to=ir.DataType.FLOAT)[0]
+        if stem in unsigned:
+            middle = editor.constant(f"{name}_middle", np.array(MIDDLE, np.float32))
+            real = editor.before(node, "Sub", [real, middle], f"{name}_signed")[0]
         scale = editor.before(node, "Gather", [scales, index], f"{name}_scale")[0]
         editor.replace(node, editor.before(node, "Mul", [real, scale], f"{name}_scaled")[0])
     editor.finish()
@@ -105,3 +120,15 @@ def run(
 def stored_name(table: str) -> str:
     """The name of the int8 table [rows, width] made of the float one."""
     return f"{table}_int8"
+
+
+def scale_name(table: str) -> str:
+    """The name of its scales, [rows, 1]."""
+    return f"{table}_row_scale"
+
+
+def unsigned_steps(steps: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Signed steps with 128 added; on disk if they are many."""
+    made = space(steps.shape, np.dtype(np.uint8))
+    np.bitwise_xor(steps.view(np.uint8), np.uint8(MIDDLE), out=made)
+    return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from edgetfm.quantize.blocks import Blocks
 from edgetfm.quantize.linear import Left, Linear
 from edgetfm.quantize.rounding import Quantized
 from edgetfm.quantize.work import unusual_work
@@ -98,13 +99,22 @@ class Facts:
     def take_blocks(
         self, linear: Linear, blocks: Blocks, error: float | None, table: str | None
     ) -> None:
-        """A product's weight is in blocks now, with this relative squared error of its output."""
-        size = 0 if table else blocks.bytes
-        entry = {"node": linear.name, "shape": list(linear.shape), "form": str(blocks.form)}
-        entry |= {"table": table} if table else {"bytes": blocks.bytes}
+        """A product's weight is in blocks, with this relative squared error of its output.
+
+        table: the name of the embedding table that is also its weight, and stored once.
+        """
+        entry: dict[str, Any] = {"node": linear.name, "shape": list(linear.shape)}
+        entry |= {"form": str(blocks.form), "bytes": 0 if table else blocks.bytes}
+        if table:
+            entry["shares"] = table
         if error is not None:
             entry["error"] = _short(np.sqrt(error))
-        self._in_blocks.append(entry)
+        self._taken.append(entry)
+
+    def take_rounded(self, is_rounded: Callable[[ir.Node], bool]) -> None:
+        """Nodes that would stay in float are rounded too: products of activations, and Conv."""
+        self._taken += [{"node": left.name} for left in self._left if is_rounded(left.node)]
+        self._left = [left for left in self._left if not is_rounded(left.node)]
 
     def take_table(self, name: str, table: Quantized, error: float) -> None:
         """An embedding table became int8, with this relative root mean square error."""
@@ -116,22 +126,25 @@ class Facts:
         """An embedding table stays in float."""
         self._tables.append({"table": name, "left_in_float": reason})
 
-    @property
-    def share(self) -> float | None:
-        """The share of multiply-accumulates in int8; None if nothing was measured."""
+    def share(self, entries: Sequence[Mapping[str, Any]]) -> float | None:
+        """The share of the multiply-accumulates that these are; None if nothing was measured."""
         macs = self._macs
-        done = {entry["node"] for entry in self._taken}
+        done = {entry["node"] for entry in entries}
         total = sum(macs.values())
         return sum(m for name, m in macs.items() if name in done) / total if total else None
 
     def to_json(self) -> dict[str, Any]:
         """The facts. `error` is the relative root mean square error of a node's output."""
-        facts: dict[str, Any] = {
-            "matrix_products_in_int8": len(self._taken),
-            "nodes_left_in_float": len(self._left),
-        }
-        if self.share is not None:
-            facts["share_of_multiply_accumulates_in_int8"] = round(self.share, 4)
+        blocks = [entry for entry in self._taken if "form" in entry]
+        parts = {"int8": [entry for entry in self._taken if "form" not in entry]}
+        parts |= {"blocks": blocks} if blocks else {}
+        facts: dict[str, Any] = {f"matrix_products_in_{k}": len(v) for k, v in parts.items()}
+        facts["nodes_left_in_float"] = len(self._left)
+        for name, entries in parts.items():
+            if (share := self.share(entries)) is not None:
+                facts[f"share_of_multiply_accumulates_in_{name}"] = round(share, 4)
+        if blocks:
+            facts["bytes_in_blocks"] = sum(entry["bytes"] for entry in blocks)
         facts["nodes"] = self._taken
         facts["left_in_float"] = [{"node": left.name, "reason": left.reason} for left in self._left]
         facts["embeddings"] = self._tables

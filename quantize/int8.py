@@ -19,7 +19,7 @@ from edgetfm.quantize.plan import Int8Weight, Plan
 def run(model: ir.Model, plan: Plan) -> tuple[ir.Model, bool]:
     """Put everything that `plan` decided into `model`, which it changes."""
     plan.fold()
-    embeddings.run(model, plan.embeddings, plan.tables)
+    embeddings.run(model, plan.embeddings, plan.tables, plan.unsigned)
     editor = Editor(model)
     for x, group in by_activation(plan.linears):
         steps = quantized(editor, x, group[0].node, plan)

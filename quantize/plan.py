@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from edgetfm.quantize.blocks import shared_size
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.embeddings import Embedding, find_embeddings
 from edgetfm.quantize.facts import Facts
@@ -64,10 +66,11 @@ class Memo:
     """Decisions kept between graphs that are made from one model on the same data.
 
     Observing and rounding is nearly all the work, and a search makes many graphs that differ in a
-    few nodes. shapes: those of the longest calibration item.
+    few nodes. decisions: each kind of plan has keys of its own. shapes: those of the longest
+    calibration item.
     """
 
-    decisions: dict[Key, Decision] = field(default_factory=dict)
+    decisions: dict[Key, Any] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -85,12 +88,17 @@ class Plan:
         facts: Facts,
         *,
         folding: bool = True,
+        in_blocks: Sequence[Linear] = (),
     ) -> None:
-        """`folding`: whether scales go into weights in front, which changes float nodes too."""
+        """`folding`: whether scales go into weights in front, which changes float nodes too.
+
+        in_blocks: products that others decide about; they too can read a table in 8 bits.
+        """
         self.model = model
         self.folding = folding
         self.recipe = recipe
         self.linears = list(linears)
+        self.in_blocks = list(in_blocks)
         self.facts = facts
         self.embeddings: list[Embedding] = []
         self.tables: dict[str, Quantized] = {}
@@ -101,7 +109,7 @@ class Plan:
             self._take_tables()
 
     def _take_tables(self) -> None:
-        products = [linear.node for linear in self.linears]
+        products = [linear.node for linear in (*self.linears, *self.in_blocks)]
         safe = self._safe_weights()
         for embedding in find_embeddings(self.model):
             name = str(embedding.table.name)
@@ -113,6 +121,18 @@ class Plan:
                 self.tables[name], error = embedding.quantized(pair_safe=name in safe)
                 self.facts.take_table(name, self.tables[name], error)
 
+    @property
+    def unsigned(self) -> dict[str, Quantized]:
+        """The tables that are also the weights of products in blocks, which want uint8.
+
+        Not those that an int8 product reads too, and not those that blocks do not divide: then
+        the products in blocks have a weight of their own.
+        """
+        size = self.recipe.block_size
+        fitting = {li.weight.name for li in self.in_blocks if shared_size(li.shape[0], size)}
+        others = {linear.weight.name for linear in self.linears}
+        return {n: table for n, table in self.tables.items() if n in fitting - others}
+
     def _safe_weights(self) -> set[str]:
         """The weights that some product needs to be pair-safe: all readers share a table."""
         return {str(li.weight.name) for li in self.linears if li.name in self.recipe.pair_safe}
@@ -121,9 +141,12 @@ class Plan:
         """Decide about the products that read one activation; `seen` is None without data."""
         matrices = [linear.matrix() for linear in group]
         scale, alpha = np.ones(group[0].shape[0], np.float32), 0.0
+        if seen is not None and self.recipe.is_static:
+            seen.sample = [np.concatenate(seen.sample)]  # one range serves all items
         if seen is not None and not any(li.weight.name in self.tables for li in group):
             best = choose_smoothing(seen, matrices, self.recipe.smoothing)
-            if best.alpha and (self._fold(group) or best.gain >= self.recipe.min_gain):
+            free = find_fold(group[0].x, group, self.linears) is not None
+            if best.alpha and (free or best.gain >= self.recipe.min_gain):
                 scale, alpha = best.scale, best.alpha
         compensation = self._compensation(seen, scale)
         weights: list[Int8Weight] = []
@@ -138,24 +161,23 @@ class Plan:
         """Take over what was decided, for this graph or another made from the same model."""
         where = "none"
         if decision.alpha:
-            where = self._place(str(group[0].x.name), self._fold(group), decision.scale)
+            x = group[0].x
+            fold = find_fold(x, group, self.linears) if self.folding else None
+            where = self._place(str(x.name), fold, decision.scale)
         for linear, weight, error in zip(group, decision.weights, decision.errors, strict=True):
             self.weights[linear.name] = weight
             self.facts.take(linear, decision.alpha, where, error)
 
     def key(self, group: Sequence[Linear]) -> Key:
         """What a decision depends on besides the model and the data."""
-        fold = self._fold(group)
+        fold = find_fold(group[0].x, group, self.linears)
         names = [linear.name for linear in group]
         weights = {str(linear.weight.name) for linear in group}
         safe = [f"{weight} is pair-safe" for weight in sorted(weights & self._safe_weights())]
-        settings = (self.recipe.smoothing, self.recipe.min_gain, self.recipe.rounding)
+        recipe = self.recipe
+        settings = (recipe.smoothing, recipe.min_gain, recipe.rounding, recipe.is_static)
         tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
         return (*names, *safe, *tables, fold.name if fold else "", *map(str, settings))
-
-    def _fold(self, group: Sequence[Linear]) -> Fold | None:
-        """Where a smoothing scale goes for nothing, None if it takes a Mul."""
-        return find_fold(group[0].x, group, self.linears) if self.folding else None
 
     def _compensation(self, seen: Activation | None, scale: Matrix) -> Compensation | None:
         """What compensated rounding needs, if the recipe wants it; uses up the gram."""

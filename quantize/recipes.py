@@ -63,6 +63,11 @@ class Recipe:
         return self.precision in ("int8-static", "a16w8")
 
     @property
+    def is_weight_only(self) -> bool:
+        """Whether all products are in blocks."""
+        return self.precision in ("int8-weight", "int4")
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether activations must be observed."""
         return self.is_static or bool(self.smoothing) or self.rounding != "nearest"
@@ -135,6 +140,8 @@ RECIPES: dict[str, Recipe] = {
             rounding="compensated",
         ),
         Recipe("a16w8", "a16w8", rounding="compensated", scope="all"),
+        Recipe("int8-weight", "int8-weight", rounding="compensated", block_size=32),
+        Recipe("int4", "int4", rounding="compensated", block_size=32, symmetric=False),
         Recipe("fp16", "fp16", embeddings=False),
     )
 }

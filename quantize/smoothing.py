@@ -8,7 +8,7 @@ whole calibration items, since a dynamic scale is that of the item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,10 +103,15 @@ def output_error(
     token, then averaged: the few tokens with huge activations would otherwise decide alone, and
     the norm that follows takes their size away anyway.
     """
-    total, tokens = 0.0, 0
     seen = np.concatenate([as_quantized(x / scale) for x in items])
-    for weight, y in zip(weights, wanted, strict=True):
-        error = seen @ weight - y
+    return relative_error((seen @ weight for weight in weights), wanted)
+
+
+def relative_error(found: Iterable[Matrix], wanted: Iterable[Matrix]) -> float:
+    """The squared error of outputs, relative to `wanted` for each token that is not all zero."""
+    total, tokens = 0.0, 0
+    for got, y in zip(found, wanted, strict=True):
+        error = got - y
         power = np.square(y).sum(axis=1)
         real = power > 0
         total += float((np.square(error).sum(axis=1)[real] / power[real]).sum())

@@ -1,0 +1,207 @@
+"""Products whose weight alone is rounded, in blocks: MatMulNBits of the domain com.microsoft.
+
+    x -> MatMulNBits(steps, scales, zero points) -> Add(bias)
+
+onnxruntime rounds the activation too, to 8 bits, but each token's blocks by themselves: an answer
+does not depend on what else is in the batch, as it does with dynamic int8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from edgetfm.quantize import embeddings
+from edgetfm.quantize.blocks import Blocks, Form, round_blocks, shared_size
+from edgetfm.quantize.edit import Editor
+from edgetfm.quantize.facts import Facts
+from edgetfm.quantize.linear import Linear, by_activation
+from edgetfm.quantize.observe import Activation
+from edgetfm.quantize.plan import Key
+from edgetfm.quantize.recipes import Recipe
+from edgetfm.quantize.rounding import DAMPING, Compensation, Matrix, Quantized
+from edgetfm.quantize.smoothing import relative_error
+from edgetfm.quantize.spool import spooled
+
+DOMAIN = "com.microsoft"
+
+ACCURACY_LEVEL = 4
+"""Activations in 8 bits, a scale a token and block. In float32 the kernels are slower than
+float32 products."""
+
+
+@dataclass(frozen=True)
+class BlockWeight:
+    """What a product becomes. table: the name of the int8 table that the weight is, if shared."""
+
+    blocks: Blocks
+    table: str | None
+    error: float | None
+
+
+class BlockPlan:
+    """Which products go into blocks, and how: decided one activation at a time, then applied.
+
+    tables: the int8 tables of `embeddings` that nothing but gathers and these products read. Such
+    a product takes the table as it is, which is then stored once.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        recipe: Recipe,
+        linears: Sequence[Linear],
+        facts: Facts,
+        tables: Mapping[str, Quantized],
+    ) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.linears = list(linears)
+        self.facts = facts
+        self.tables = tables
+        self.weights: dict[str, BlockWeight] = {}
+
+    def key(self, group: Sequence[Linear]) -> Key:
+        """What a decision depends on besides the model and the data."""
+        tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
+        forms = [f"{li.name} {self._form(li)}" for li in group]
+        return ("blocks", self.recipe.rounding, *tables, *forms)
+
+    def decide(self, group: Sequence[Linear], seen: Activation | None) -> tuple[BlockWeight, ...]:
+        """Round the weights of the products that read one activation."""
+        power: Matrix | None = None
+        if seen is not None and seen.gram is not None:
+            power = np.diag(seen.gram) / np.float32(seen.rows)
+            power = power + np.float32(DAMPING) * power.mean()
+        compensation = self._compensation(seen)
+        return tuple(self._rounded(linear, seen, power, compensation) for linear in group)
+
+    def _compensation(self, seen: Activation | None) -> Compensation | None:
+        if seen is None or seen.gram is None or self.recipe.rounding == "nearest":
+            return None
+        gram, seen.gram = seen.gram, None
+        gram /= np.float32(seen.rows)
+        # A scale a token and block leaves so little error in the activation that it adds nothing.
+        return Compensation(gram, 0.0)
+
+    def _rounded(
+        self,
+        linear: Linear,
+        seen: Activation | None,
+        power: Matrix | None,
+        compensation: Compensation | None,
+    ) -> BlockWeight:
+        form, matrix = self._form(linear), linear.matrix()
+        table = str(linear.weight.name)
+        if table in self.tables:
+            blocks = _of_table(self.tables[table], form)
+        else:
+            blocks, table = round_blocks(matrix, form, power, compensation), ""
+        error = None if seen is None else _error(seen, matrix, blocks)
+        return BlockWeight(replace(blocks, packed=spooled(blocks.packed)), table or None, error)
+
+    def _form(self, linear: Linear) -> Form:
+        recipe = self.recipe
+        if linear.weight.name in self.tables:
+            size = shared_size(linear.shape[0], recipe.block_size)
+            assert size is not None
+            return Form(8, size, True)
+        bits = 4 if recipe.precision == "int4" and linear.name not in recipe.by_block else 8
+        return Form(bits, recipe.block_size, recipe.symmetric).fitted(linear.shape[0])
+
+    def accept(self, group: Sequence[Linear], decision: Sequence[BlockWeight]) -> None:
+        """Take over what was decided, for this graph or another made from the same model."""
+        for linear, weight in zip(group, decision, strict=True):
+            self.weights[linear.name] = weight
+            self.facts.take_blocks(linear, weight.blocks, weight.error, weight.table)
+
+
+def _of_table(table: Quantized, form: Form) -> Blocks:
+    """The weight that an int8 table [inputs, outputs] with a scale an output is."""
+    inputs, outputs = table.values.shape
+    steps = embeddings.unsigned_steps(table.values.T)
+    steps = steps.reshape(outputs, form.blocks(inputs), form.block_size)
+    scale = np.repeat(table.scale[:, None], form.blocks(inputs), axis=1)
+    return Blocks(form, inputs, steps, scale, None)
+
+
+def run(model: ir.Model, plan: BlockPlan) -> tuple[ir.Model, bool]:
+    """Put everything that `plan` decided into `model`, which it changes."""
+    editor = Editor(model)
+    for _, group in by_activation(plan.linears):
+        for linear in group:
+            replace_linear(editor, linear, plan.weights[linear.name])
+    if plan.linears:
+        model.opset_imports.setdefault(DOMAIN, 1)
+    editor.finish()
+    return model, bool(plan.linears)
+
+
+def replace_linear(editor: Editor, linear: Linear, new: BlockWeight) -> None:
+    """Put one MatMulNBits, and an Add for the bias, in the place of a product."""
+    node, name, blocks = linear.node, linear.name, new.blocks
+    inputs, outputs = linear.shape
+    constants = _constants(editor, linear, new)
+    y = editor.before(
+        node,
+        "MatMulNBits",
+        [linear.x, *constants],
+        f"{name}_blocks",
+        domain=DOMAIN,
+        K=inputs,
+        N=outputs,
+        bits=blocks.form.bits,
+        block_size=blocks.form.block_size,
+        accuracy_level=ACCURACY_LEVEL,
+    )[0]
+    if linear.bias is not None:
+        y = editor.before(node, "Add", [y, linear.bias], f"{name}_biased")[0]
+    editor.replace(linear.add or node, y)
+
+
+def _constants(editor: Editor, linear: Linear, new: BlockWeight) -> list[ir.Value]:
+    """The steps, the scales and the zero points, if there are any."""
+    blocks, stem = new.blocks, str(linear.weight.name)
+    if new.table is not None:
+        return _from_table(editor, linear, new.table, blocks)
+    found = [
+        editor.constant(f"{stem}_blocks", blocks.packed),
+        editor.constant(f"{stem}_scales", blocks.scale),
+    ]
+    zero = blocks.packed_zero()
+    return found if zero is None else [*found, editor.constant(f"{stem}_zero_points", zero)]
+
+
+def _from_table(editor: Editor, linear: Linear, table: str, blocks: Blocks) -> list[ir.Value]:
+    """The table and its scales in the shape of blocks: onnxruntime does that while it loads."""
+    rows = editor.graph.initializers[embeddings.stored_name(table)]
+    scales = editor.graph.initializers[embeddings.scale_name(table)]
+    shapes = [
+        editor.constant(f"{linear.name}_{what}_shape", np.array(array.shape, np.int64))
+        for what, array in (("blocks", blocks.packed), ("scales", blocks.scale))
+    ]
+    return [
+        editor.before(linear.node, "Reshape", [rows, shapes[0]], f"{linear.name}_table")[0],
+        editor.before(linear.node, "Expand", [scales, shapes[1]], f"{linear.name}_scales")[0],
+    ]
+
+
+def _error(seen: Activation, matrix: Matrix, blocks: Blocks) -> float:
+    """The mean squared error of the output, relative to each token's float output."""
+    rows = np.concatenate(seen.sample)
+    wanted, weight = rows @ matrix, blocks.dequantized()
+    return relative_error([as_quantized(rows, blocks.form.block_size) @ weight], [wanted])
+
+
+def as_quantized(x: Matrix, block_size: int) -> Matrix:
+    """What is left of x [tokens, inputs] in 8 bits, a scale for each block of each token."""
+    tokens, inputs = x.shape
+    whole = np.zeros((tokens, -(-inputs // block_size) * block_size), np.float32)
+    whole[:, :inputs] = x
+    parts = whole.reshape(tokens, -1, block_size)
+    step = np.abs(parts).max(axis=2, keepdims=True) / np.float32(127)
+    step = np.where(step > 0, step, np.float32(1))
+    return np.asarray((np.rint(parts / step) * step).reshape(tokens, -1)[:, :inputs], np.float32)
