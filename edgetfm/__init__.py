@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgetfm.comparison import compare_bundles as compare_bundles
     from edgetfm.runtime import load as load
     from edgetfm.runtime import pipeline as pipeline
     from edgetfm.workflow import bench_bundle as bench_bundle
@@ -27,11 +28,13 @@ _HOME = {
     "quantize_bundle": "edgetfm.workflow",
     "verify_bundle": "edgetfm.workflow",
     "bench_bundle": "edgetfm.workflow",
+    "compare_bundles": "edgetfm.comparison",
     "train_model": "edgetfm.workflow",
 }
 
 __all__ = [
     "bench_bundle",
+    "compare_bundles",
     "export_model",
     "load",
     "pipeline",

@@ -18,6 +18,7 @@ VERBS = {
     "export": "Turn a PyTorch model into a proven bundle, quantized if asked.",
     "quantize": "Make a smaller, faster variant of a bundle and prove it.",
     "verify": "Check that a bundle still answers as PyTorch did.",
+    "compare": "Put two bundles side by side: size, speed, answers.",
     "run": "Answer for texts or images, from a bundle.",
     "bench": "Measure latency, load time and memory of a bundle.",
     "inspect": "Say what a bundle or a checkpoint holds.",

@@ -10,9 +10,10 @@ import click
 from edgetfm.cli._table import facts_text, hanging, table
 from edgetfm.parity import Ledger
 from edgetfm.report import ledger_rows, tried_table
-from edgetfm.words import cell, label, size
+from edgetfm.words import cell, label, share, size
 
 if TYPE_CHECKING:
+    from edgetfm.comparison import BundleComparison, Side
     from edgetfm.workflow import ExportResult
 
 
@@ -73,6 +74,66 @@ def ledger_text(ledger: Ledger) -> str:
         held_by = [[bound, ", ".join(names)] for bound, names in steps.items()]
         parts.append(table(["bound", "of"], held_by))
     return "\n\n".join([*parts, click.style(held, fg=colour, bold=True)])
+
+
+def comparison_text(found: BundleComparison) -> str:
+    """Two bundles side by side, then how far the answers of the second are from the first's."""
+    a, b = found.a, found.b
+    spread = f" ±{found.latency.spread:.1%}"
+    rows = [
+        ["bundle", a.name, b.name, ""],
+        ["variant", a.variant, b.variant, ""],
+        ["size", size(a.bytes), size(b.bytes), f"{found.bytes:.2f}x"],
+        ["latency", _latency(a), _latency(b), f"{found.latency.median:.2f}x{spread}"],
+    ]
+    if a.session != b.session:
+        rows.append(["session", cell("", a.session), cell("", b.session), ""])
+    for field, values in found.recipe.items():
+        told = [_field(value, other) for value, other in (values, values[::-1])]
+        rows.append([f"recipe: {label(field)}", *told, ""])
+    rows.append(["ledger", _ledger_said(a), _ledger_said(b), ""])
+    answers = [
+        [
+            name,
+            f"{m.rows:,}",
+            f"{m.max_error:.1e}",
+            share(m.cosine),
+            share(m.worst_cosine),
+            "" if m.agreement is None else f"{m.agreement:.2%}",
+            "" if m.kl is None else f"{m.kl:.2g}",
+        ]
+        for name, m in found.answers.items()
+    ]
+    headers = ["answers of B against A", "rows", "error", "cosine", "worst", "agree", "KL"]
+    return "\n\n".join([table(["", "A", "B", "B to A"], rows), table(headers, answers)])
+
+
+def _latency(side: Side) -> str:
+    return f"{side.latency.median * 1e3:.2f} ms"
+
+
+SHOWN = 3
+"""How many nodes of a list are named."""
+
+
+def _field(value: Any, other: Any) -> str:
+    """One side's value of a field of a recipe; of a list of nodes how many, and its own."""
+    nodes = [v for v in (value, other) if isinstance(v, list) and v and isinstance(v[0], str)]
+    if not nodes or not value:
+        return cell("", value)
+    own = [node for node in value if node not in (other or ())]
+    more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
+    only = f", only here: {', '.join(own[:SHOWN])}{more}" if own and other else ""
+    named = "" if other else f": {', '.join(own[:SHOWN])}{more}"
+    return f"{len(value)} {'node' if len(value) == 1 else 'nodes'}{named}{only}"
+
+
+def _ledger_said(side: Side) -> str:
+    if (proof := side.proof) is None:
+        return "none"
+    where = f" on {proof['cpu']}" if proof["cpu"] else ""
+    missed = "".join(f"; missed: {miss}" for miss in proof["missed"])
+    return f"{proof['held']} of {proof['of']} steps hold{where}{missed}"
 
 
 def bundle_text(data: Mapping[str, Any]) -> str:
