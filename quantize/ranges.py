@@ -138,12 +138,15 @@ def _entropy(seen: Histogram, levels: int) -> tuple[float, float]:
     As TensorRT's calibrator (Migacz, "8-bit inference with TensorRT", GTC 2017): the divergence of
     Kullback and Leibler between the distribution with its tail put into the last bin, and the
     same in half as many steps as the grid has. Where bins are no more than those steps, as for 16
-    bits, there is nothing to lose and nothing is cut.
+    bits, there is nothing to lose and nothing is cut; nor is it where values are too few to tell a
+    distribution: calibrated on one short text, half of it would be cut.
     """
+    steps = (levels + 1) // 2
+    if seen.total < _ENOUGH * steps:
+        return seen.low, seen.high
     middles, counts = seen.bins()
     places = np.floor(np.abs(middles) / 2.0**seen.exponent).astype(np.int64)
     sizes = np.bincount(places, weights=counts).astype(np.float64)
-    steps = (levels + 1) // 2
     best, least = len(sizes), np.inf
     for stop in range(len(sizes), steps - 1, -max(1, len(sizes) // _CUTS)):
         divergence = _divergence(sizes, stop, steps)
@@ -154,6 +157,7 @@ def _entropy(seen: Histogram, levels: int) -> tuple[float, float]:
 
 
 _CUTS = 256  # magnitudes that are tried
+_ENOUGH = 100  # values for each step
 
 
 def _divergence(sizes: Floats, stop: int, steps: int) -> float:
