@@ -144,6 +144,14 @@ def _metric_loss(item: Item) -> float | None:
     return 0.0 if item["precision"] == "fp32" else None
 
 
+LONGEST = 28
+"""Letters of a label: two such stand side by side."""
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1].rstrip()}…"
+
+
 def _number(value: float) -> str:
     """Two digits, without an exponent where that is readable."""
     if 0 < value < 1e-4:
@@ -258,7 +266,9 @@ def _dots(
     discs = []
     for dot in dots:
         radius = max(3.0, LARGEST * math.sqrt(dot.bytes / largest)) + 4.0 * dot.chosen
-        discs.append(Disc(spot(dot.latency, dot.loss), radius, _width(dot.name, dot.chosen), LINE))
+        discs.append(
+            Disc(spot(dot.latency, dot.loss), radius, _width(_short(dot.name), dot.chosen), LINE)
+        )
     area = Box(LEFT - 6, BOTTOM - 4, WIDTH - 4, height - TOP + 8)
     taken: list[Box] = []
     lines: list[float] = []
@@ -278,7 +288,7 @@ def _dots(
         if has_leader(box, disc):
             ends = axes.transData.inverted().transform([disc.at, box.nearest(disc.at)])
             axes.plot(ends[:, 0], ends[:, 1], color=SOFT, linewidth=0.8, clip_on=False, zorder=2)
-        words(box.left, box.bottom + 3.5, dot.name, INK, "bold" if dot.chosen else "normal")
+        words(box.left, box.bottom + 3.5, _short(dot.name), INK, "bold" if dot.chosen else "normal")
     for number in sorted(range(len(dots)), key=lambda i: -dots[i].bytes):
         _dot(axes, dots[number], discs[number], scale, f"dot-{number}")
 

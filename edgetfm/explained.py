@@ -10,35 +10,46 @@ from edgetfm.tried import Item, name_of
 from edgetfm.words import cell, fact_rows, label
 
 OPEN = 8
-"""A table of more rows than this is folded away."""
+"""A table about more nodes than this is folded away."""
 
-SHARE = "share_of_multiply_accumulates_in_int8"
+SHARES = {
+    "share_of_multiply_accumulates_in_int8": "in int8",
+    "share_of_multiply_accumulates_in_blocks": "in blocks",
+}
+"""The facts that say how much of the work is done how; what is left is in float."""
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Headers and cells under a title, and a sentence that says what they are."""
+    """Headers and cells under a title, and a sentence that says what they are.
+
+    items: what the rows are about, where several share a row.
+    """
 
     title: str
     headers: list[str]
     rows: list[list[str]]
     says: str = ""
+    items: int = 0
 
     @property
     def open(self) -> bool:
         """Whether it is short enough to be shown at once."""
-        return len(self.rows) <= OPEN
+        return max(self.items, len(self.rows)) <= OPEN
 
 
 @dataclass(frozen=True)
 class Explained:
-    """One variant: what share of its work is int8, single facts, why nodes are float, tables."""
+    """One variant: single facts, why nodes are float, tables.
+
+    shares: of the multiply-accumulates, in percent, and how they are done; those in float last.
+    """
 
     name: str
     note: str
-    share: float | None
+    shares: list[tuple[str, float]]
     single: list[tuple[str, str]]
     reasons: list[tuple[str, int]]
     tables: list[Table] = field(default_factory=list)
@@ -53,7 +64,11 @@ def explain(item: Item) -> Explained | None:
     facts = dict(item.get("facts") or {})
     if not facts:
         return None
-    share = facts.pop(SHARE, None)
+    shares = [
+        (says, 100 * float(facts.pop(key) or 0)) for key, says in SHARES.items() if key in facts
+    ]
+    if shares:
+        shares.append(("in float", max(0.0, 100 - sum(share for _, share in shares))))
     left = facts.get("left_in_float") or []
     tables = [
         table
@@ -73,7 +88,7 @@ def explain(item: Item) -> Explained | None:
     return Explained(
         name=name_of(item),
         note=str(item.get("note") or ""),
-        share=None if share is None else float(share),
+        shares=[(says, share) for says, share in shares if share],
         single=fact_rows(rest),
         reasons=_reasons(left),
         tables=tables,
@@ -103,13 +118,13 @@ def _nodes(title: str, rows: Rows, says: str = "") -> Table:
         groups.setdefault(same, []).append(str(row.get(name, "")))
     headers = [label(key) for key in (name, *rest)]
     cells = [[", ".join(names), *same] for same, names in groups.items()]
-    return Table(f"{title} ({len(rows)})", headers, cells, says)
+    return Table(f"{title} ({len(rows)})", headers, cells, says, len(rows))
 
 
-def _in_int8(rows: Rows) -> list[Table]:
+def _quantized(rows: Rows) -> list[Table]:
     errors = "error: relative rms error of a node's output, on calibration data, both weights and "
     errors += "activations rounded. alpha: the strength of the smoothing of its input."
-    return [_nodes("Matrix products in int8", rows, errors)]
+    return [_nodes("Matrix products quantized", rows, errors)]
 
 
 def _in_float(rows: Rows) -> list[Table]:
@@ -123,11 +138,11 @@ def _embeddings(rows: Rows) -> list[Table]:
 
 def _saturation(found: Mapping[str, Any]) -> list[Table]:
     """Those that overflow and were left, then those that were cured."""
-    target = f" on {cell('', found['target'])}" if found.get("target") else ""
+    target = f" Asked for: {cell('', found['target'])}." if found.get("target") else ""
     says = (
         "pairs: sums of two neighbouring products that do not fit in 16 bits, counted on "
-        f"calibration data; x86 CPUs with AVX2 and without VNNI clip them{target}. "
-        "error: relative rms error of the node's output that this makes there."
+        "calibration data; x86 CPUs with AVX2 and without VNNI clip them. error: relative rms "
+        f"error of the node's output that this makes there.{target}"
     )
     tables = []
     for key, title in (
@@ -136,7 +151,7 @@ def _saturation(found: Mapping[str, Any]) -> list[Table]:
     ):
         rows = [r if isinstance(r, Mapping) else {"node": r} for r in found.get(key) or ()]
         if rows:
-            tables.append(_nodes(title, rows, says))
+            tables.append(_nodes(title, rows, "" if tables else says))
     if not tables:
         rest = {k: v for k, v in found.items() if k not in ("nodes", "cured")}
         shown = [["overflow", "none"], *map(list, fact_rows(rest))]
@@ -183,7 +198,7 @@ _SECTIONS: dict[str, Callable[[Any], list[Table]]] = {
     "saturation": _saturation,
     "search": _search,
     "profile": _profile,
-    "nodes": _in_int8,
+    "nodes": _quantized,
     "embeddings": _embeddings,
 }
 """The facts that have a section of their own, in its order."""

@@ -40,7 +40,7 @@ def cell(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return size(value) if key == "bytes" or key.endswith("_bytes") else f"{value:,}"
+        return size(value) if "bytes" in key.split("_") else f"{value:,}"
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 0.1 or abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, Mapping):

@@ -207,6 +207,8 @@ TOLD: dict[str, Any] = {
     "use": 0.4,
     "facts": {
         "share_of_multiply_accumulates_in_int8": 0.947,
+        "share_of_multiply_accumulates_in_blocks": 0.031,
+        "bytes_in_blocks": 1_200_000,
         "nodes": [{"node": f"layers.{i}.qkv", "error": 0.01 * i} for i in range(12)],
         "left_in_float": [
             *(
@@ -249,7 +251,7 @@ def told() -> str:
 def test_a_page_explains_what_ships_first() -> None:
     page = Page(told())
     for words in (
-        "94.7 % of the multiply-accumulates are in int8",
+        "Multiply-accumulates: 94.7 % in int8, 3.1 % in blocks, 2.2 % in float",
         "2 nodes: both inputs are activations",
         "1 node: the recipe keeps it in float",
         "relative rms error of a node's output, on calibration data",
@@ -259,7 +261,8 @@ def test_a_page_explains_what_ships_first() -> None:
         "weight-only products 0 of 3 as written",
         "MatMul 3 62.0%",
         f"{NASTY}/MatMul MatMul 31.0%",
-        "on x86-avx2",
+        "Asked for: x86-avx2",
+        "bytes in blocks 1.2 MB",
         "layers.1.down 14 1,000 0.12",
         "all in int8 0 1.31",
         "sensitivity (12)",
@@ -273,16 +276,22 @@ def test_a_page_explains_what_ships_first() -> None:
 
 
 def test_a_bar_shows_the_share() -> None:
-    assert re.search(r'class="bar" role="img" aria-label="94.7 % in int8">', told())
+    assert re.search(r'class="bar" role="img" aria-label="94.7 % in int8, ', told())
     assert "width: 94.70%" in told()
+    assert 'class="second" style="width: 3.10%"' in told()
 
 
 def test_long_lists_are_folded() -> None:
     html = told()
     folded = re.findall(r"<details>\s*<summary>(.*?)</summary>", html)
     shown = re.findall(r"<details open>\s*<summary>(.*?)</summary>", html)
-    assert "Matrix products in int8 (12)" in folded
-    assert "Fusions expected and matched" in shown
+    assert "Matrix products quantized (12)" in folded
+    assert {"Fusions expected and matched", "What stayed in float (3)"} <= set(shown)
+    left = [{"node": f"layers.{i}.scores", "reason": "one reason"} for i in range(12)]
+    many = {**TRIED[1], "facts": {"left_in_float": left}}
+    html = report_page(manifest(), ledger(), [TRIED[0], many])
+    assert re.search(r"<details>\s*<summary>What stayed in float \(12\)<", html)
+    assert "<li>12 nodes: one reason</li>" in html
 
 
 def test_every_table_scrolls_in_its_own_box() -> None:
