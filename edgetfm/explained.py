@@ -144,7 +144,7 @@ def _saturation(found: Mapping[str, Any]) -> list[Table]:
         "calibration data; x86 CPUs with AVX2 and without VNNI clip them. error: relative rms "
         f"error of the node's output that this makes there.{target}"
     )
-    tables = []
+    tables: list[Table] = []
     for key, title in (
         ("nodes", "Sums that overflow 16 bits"),
         ("cured", "Cured: weights that cannot overflow 16 bits"),

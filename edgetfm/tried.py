@@ -39,8 +39,8 @@ def metric_of(item: Item) -> Metric | None:
         return None
     value = float(found["value"])
     reference = float(found.get("reference", value))
-    worse = reference - value if found.get("higher_is_better", True) else value - reference
-    return Metric(str(found["name"]), value, max(0.0, worse / (abs(reference) or 1.0)))
+    lost = float(found.get("lost", (reference - value) / (abs(reference) or 1.0)))
+    return Metric(str(found["name"]), value, 0.0 if lost <= 0 else lost)  # NaN stays what it is
 
 
 def chosen_of(manifest: Manifest, tried: Sequence[Item]) -> str:

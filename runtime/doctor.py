@@ -21,6 +21,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "safetensors", "scikit-learn"),
     "vision": ("pillow",),
     "audio": ("soundfile",),
+    "data": ("pyarrow",),
+    "report": ("matplotlib",),
     "optimum": ("optimum", "requests"),
 }
 """The optional parts and what each needs; a test holds it against pyproject.toml. The runtimes,
