@@ -92,6 +92,8 @@ def overflows(
     """
     model = infer_shapes(read_graph(graph) if isinstance(graph, Path) else graph.clone())
     products = find_products(model)
+    if not products:
+        return []
     taken = sample(feeds)
     if not taken:
         raise DataError("no calibration data: every item is empty or masked out")
