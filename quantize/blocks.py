@@ -98,13 +98,18 @@ class Blocks:
 
     def dequantized(self) -> Matrix:
         """The float weight that it stands for, [inputs, outputs]."""
-        steps = self.packed
-        if self.form.bits == 4:
-            steps = np.stack([steps & 15, steps >> 4], axis=-1)
-        steps = steps.reshape(*self.packed.shape[:2], -1)
+        steps = unpacked(self.packed, self.form.bits)
         zero = np.float32(self.form.middle) if self.zero is None else self.zero[..., None]
         real = (steps.astype(np.float32) - zero) * self.scale[..., None]
         return np.ascontiguousarray(real.reshape(len(real), -1)[:, : self.inputs].T)
+
+
+def unpacked(packed: Steps, bits: int) -> Steps:
+    """The steps in the last axis, one each; the last of an odd number has one too many behind."""
+    if bits == 8:
+        return packed
+    both = np.stack([packed & 15, packed >> 4], axis=-1)
+    return both.reshape(*packed.shape[:-1], -1)
 
 
 def _packed(steps: Steps, bits: int) -> Steps:
@@ -118,14 +123,18 @@ def _packed(steps: Steps, bits: int) -> Steps:
 
 @dataclass(frozen=True)
 class Grid:
-    """Scales and zero points, [outputs] or [blocks, outputs]."""
+    """The scale and the zero point of a block for each output, [outputs].
+
+    Where all weights are zero the scale is 0: the kernels take the zero point's share away in
+    float, and with any other scale something of it would stay.
+    """
 
     scale: Matrix
     zero: Matrix
 
     def steps(self, rows: Matrix, form: Form) -> Matrix:
         """The nearest steps of weights [..., outputs]."""
-        steps = np.rint(rows / self.scale + self.zero)
+        steps = np.rint(rows / _not_zero(self.scale) + self.zero)
         return np.asarray(np.clip(steps, 0, form.largest), np.float32)
 
     def real(self, steps: Matrix) -> Matrix:
@@ -190,22 +199,23 @@ def _grid(rows: Matrix, form: Form, power: Matrix | None) -> Grid:
 
 
 def _candidates(rows: Matrix, form: Form) -> Iterator[Grid]:
-    """The grids to try for a block; where its weights are all zero the scale is 1."""
+    """The grids to try for a block."""
     clips = CLIPS if form.bits == 4 else CLIPS[:1]
     low, high = np.minimum(rows.min(axis=0), 0), np.maximum(rows.max(axis=0), 0)
     if form.symmetric:
         zero = np.full(rows.shape[1], form.middle, np.float32)
-        yield Grid(_or_one(np.maximum(high, -low) / np.float32(form.middle - 1)), zero)
+        yield Grid(np.maximum(high, -low) / np.float32(form.middle - 1), zero)
         # There is one step more below zero than above. With few of them the largest weight gets
         # it, whatever its sign: a scale may be negative.
         peak = np.where(-low > high, -low, -high)
         for clip in clips if form.bits == 4 else ():
-            yield Grid(_or_one(peak * np.float32(clip / form.middle)), zero)
+            yield Grid(peak * np.float32(clip / form.middle), zero)
         return
     for clip in clips:
-        scale = _or_one((high - low) * np.float32(clip / form.largest))
-        yield Grid(scale, np.clip(np.rint(-low * np.float32(clip) / scale), 0, form.largest))
+        scale = (high - low) * np.float32(clip / form.largest)
+        zero = np.rint(-low * np.float32(clip) / _not_zero(scale))
+        yield Grid(scale, np.clip(zero, 0, form.largest))
 
 
-def _or_one(scale: Matrix) -> Matrix:
+def _not_zero(scale: Matrix) -> Matrix:
     return np.asarray(np.where(scale == 0, 1, scale), np.float32)

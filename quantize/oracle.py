@@ -1,19 +1,24 @@
-"""What an int8 graph ought to answer: the same graph in float on the dequantized weights.
+"""What a quantized graph ought to answer: the same graph in float on the dequantized weights.
 
-It differs from the float graph by honest rounding of the weights. The int8 graph differs from it
-by the rounding of activations, which is bounded by the step, or else a kernel is wrong.
+It differs from the float graph by honest rounding of the weights. The quantized graph differs
+from it by the rounding of activations, which is bounded by the step, or else a kernel is wrong.
 """
 
 from __future__ import annotations
 
-import onnx_ir as ir
+from typing import Any
 
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgetfm.quantize.blocks import Blocks, Form, unpacked
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import constant
 
 
 def dequantized(model: ir.Model) -> ir.Model:
-    """A copy in which the int8 products made by `int8.run` are float products again.
+    """A copy in which products made by `int8.run` or `weight_only.run` are float products again.
 
     Activations that `static.run` rounds are not rounded, and its weights stay as they are, for
     DequantizeLinear makes them float. The smoothing of inputs stays: it is part of what was
@@ -24,6 +29,8 @@ def dequantized(model: ir.Model) -> ir.Model:
     for node in list(oracle.graph):
         if node.op_type == "MatMulInteger":
             _in_float(editor, node)
+        elif node.op_type == "MatMulNBits":
+            _from_blocks(editor, node)
         elif node.op_type == "DequantizeLinear" and (steps := node.inputs[0]) is not None:
             rounds = steps.producer()
             if rounds is not None and rounds.op_type == "QuantizeLinear":
@@ -50,6 +57,41 @@ def _in_float(editor: Editor, node: ir.Node) -> None:
     name = f"{node.name}_dequantized"
     product = editor.before(node, "MatMul", [activation, editor.constant(name, weight)], name)
     editor.replace(scaled, product[0])
+
+
+def _from_blocks(editor: Editor, node: ir.Node) -> None:
+    x, steps, scale, zero, _, bias = (*node.inputs, *[None] * 6)[:6]
+    assert steps is not None
+    assert scale is not None
+    bits, size, inputs, outputs = (
+        node.attributes[name].as_int() for name in ("bits", "block_size", "K", "N")
+    )
+    form = Form(bits, size, zero is None)
+    shape = outputs, form.blocks(inputs)
+    zeros = (
+        None
+        if zero is None
+        else unpacked(np.asarray(constant(zero), np.uint8), bits)[:, : shape[1]]
+    )
+    packed = _shaped(steps, (*shape, size * bits // 8))
+    blocks = Blocks(form, inputs, packed, _shaped(scale, shape), zeros)
+    name = f"{node.name}_dequantized"
+    weight = editor.constant(name, blocks.dequantized())
+    y = editor.before(node, "MatMul", [x, weight], name)[0]
+    if bias is not None:
+        y = editor.before(node, "Add", [y, bias], f"{name}_biased")[0]
+    editor.replace(node, y)
+
+
+def _shaped(value: ir.Value, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A constant, or what a Reshape or an Expand to this shape makes of one."""
+    if value.const_value is not None:
+        return constant(value)
+    change = _producer(value)
+    source = change.inputs[0]
+    assert source is not None
+    array = constant(source)
+    return array.reshape(shape) if change.op_type == "Reshape" else np.broadcast_to(array, shape)
 
 
 def _unrounded(back: ir.Node, rounds: ir.Node) -> None:
