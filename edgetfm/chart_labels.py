@@ -81,8 +81,10 @@ def place(
         taken_now = [*obstacles, *placed]
         around = [_beside(disc, gap, angle) for gap in _DISTANCES for angle in _ANGLES]
         free = _free(around, area, taken_now) or _free(_everywhere(disc, area), area, taken_now)
-        costs = [(_cost(box, disc, obstacles, lines), box) for box in free]
-        box = min(costs)[1] if costs else _beside(disc, 0.0, 0)
+        costs = [
+            round(_cost(box, disc, obstacles, lines) / GAP) for box in free
+        ]  # of a tie the first
+        box = free[costs.index(min(costs))] if free else _beside(disc, 0.0, 0)
         placed.append(box)
         boxes.append(box)
     return boxes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Side:
 
     name: as it was given. bytes: of its graph and weights. session: the onnxruntime settings that
     it is run with. latency: of one call, on 1 CPU thread. ledger: the content of parity.json, None
-    if the bundle has none.
+    if the bundle has none. calibration: the name, number and hash of what its bundle was
+    calibrated on.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Side:
     session: dict[str, Any]
     latency: Timing
     ledger: dict[str, Any] | None
+    calibration: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The form `--json` prints; of the ledger what it said."""
@@ -46,6 +48,7 @@ class Side:
             "bytes": self.bytes,
             "recipe": self.recipe,
             "session": self.session,
+            "calibration": self.calibration,
             "latency_ms": round(self.latency.median * 1e3, 4),
             "proof": self.proof,
         }
@@ -153,6 +156,7 @@ def _side(place: Place, bundle: Bundle, precision: str, latency: Timing) -> Side
         session=dict(bundle.manifest.session),
         latency=latency,
         ledger=inspect_bundle(bundle.root)["ledger"],
+        calibration=dict(bundle.manifest.calibration),
     )
 
 

@@ -91,6 +91,8 @@ def comparison_text(found: BundleComparison) -> str:
     for field, values in found.recipe.items():
         told = [_field(value, other) for value, other in (values, values[::-1])]
         rows.append([f"recipe: {label(field)}", *told, ""])
+    if a.calibration != b.calibration:
+        rows.append(["calibration", *(_calibration(side) for side in (a, b)), ""])
     rows.append(["ledger", _ledger_said(a), _ledger_said(b), ""])
     answers = [
         [
@@ -110,6 +112,14 @@ def comparison_text(found: BundleComparison) -> str:
 
 def _latency(side: Side) -> str:
     return f"{side.latency.median * 1e3:.2f} ms"
+
+
+def _calibration(side: Side) -> str:
+    """Its name, how many, and enough of the hash to tell two of one name apart."""
+    told = side.calibration
+    if not told:
+        return "–"
+    return f"{told.get('name')}: {told.get('count')} items, {str(told.get('sha256'))[:8]}"
 
 
 SHOWN = 3
