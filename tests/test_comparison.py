@@ -136,7 +136,7 @@ def test_json_is_whole(found: BundleComparison) -> None:
 def test_other_tasks_and_inputs_are_refused_by_name(
     bundle: Path, tiny_bundle: Callable[..., Any]
 ) -> None:
-    other = tiny_bundle("distilbert", "feature-extraction").bundle
+    other = tiny_bundle("mpnet", "feature-extraction").bundle
     with pytest.raises(InputError) as error:
         compare_bundles(bundle, other)
     said = str(error.value)
