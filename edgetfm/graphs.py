@@ -96,15 +96,21 @@ class _Folder:
 
 
 def write_graph(
-    model: ir.Model, writer: BundleWriter | _Place, relative: str
+    model: ir.Model,
+    writer: BundleWriter | _Place,
+    relative: str,
+    *,
+    external_over: int | None = None,
 ) -> tuple[str, str | None]:
     """Write a graph as the file `relative` of a bundle, and its weights beside it if they are many.
 
-    Returns the file and the file of the weights, or None if they are inside. The bytes depend on
-    the graph alone, and no more than one tensor is in memory at a time.
+    external_over: how many bytes that is; None is EXTERNAL_OVER. Returns the file and the file of
+    the weights, or None if they are inside. The bytes depend on the graph alone, and no more than
+    one tensor is in memory at a time.
     """
     weights = [v for v in model.graph.initializers.values() if v.const_value is not None]
-    outside = sum(v.const_value.nbytes for v in weights if v.const_value) > EXTERNAL_OVER
+    limit = EXTERNAL_OVER if external_over is None else external_over
+    outside = sum(v.const_value.nbytes for v in weights if v.const_value) > limit
     data = f"{relative}_data" if outside else None
     before = [(v, v.const_value) for v in weights]
     try:
@@ -129,9 +135,9 @@ def _move_in(weights: list[ir.Value]) -> None:
             value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
-def save_graph(model: ir.Model, path: Path) -> None:
+def save_graph(model: ir.Model, path: Path, *, external_over: int | None = None) -> None:
     """Write a graph to a path outside of any bundle, in the same form."""
-    write_graph(model, _Folder(path.parent), path.name)
+    write_graph(model, _Folder(path.parent), path.name, external_over=external_over)
 
 
 def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str) -> None:

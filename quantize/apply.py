@@ -16,6 +16,7 @@ from edgetfm.quantize.linear import Linear, by_activation, find_linears, name_of
 from edgetfm.quantize.observe import Activation, observe
 from edgetfm.quantize.plan import Key, Memo, Plan
 from edgetfm.quantize.recipes import Recipe
+from edgetfm.quantize.spool import spool_weights
 from edgetfm.quantize.weight_only import BlockPlan
 from edgetfm.signature import Feeds
 
@@ -30,13 +31,14 @@ def quantize_graph(
 ) -> tuple[ir.Model, dict[str, Any]]:
     """A new graph made from the float32 `model` by `recipe`, and facts for the report.
 
-    feeds: calibration batches; recipes that observe nothing do without. `model` is not changed.
-    Weights are read, rounded and put on disk one at a time. memo: decisions made before on this
-    model and these feeds, used and added to; the graph is the same without. Raises DataError on
-    calibration data that is empty or makes NaN, InputError on a recipe that names nodes the graph
-    does not have.
+    feeds: calibration batches; recipes that observe nothing do without. `model` is not changed,
+    but its weights are moved out of memory; the new ones are rounded and put on disk one at a
+    time. memo: decisions made before on this model and these feeds, used and added to; the graph
+    is the same without. Raises DataError on calibration data that is empty or makes NaN,
+    InputError on a recipe that names nodes the graph does not have.
     """
     _check_names(model, recipe)
+    spool_weights(model)
     copy = infer_shapes(model.clone())
     if recipe.precision == "fp16":
         return float16.convert(copy)

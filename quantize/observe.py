@@ -27,6 +27,13 @@ Matrix = NDArray[np.float32]
 SAMPLE_ROWS = 1024
 """Tokens of each activation that are kept, as whole items: dynamic scales are those of an item."""
 
+WAITING_ROWS = 256
+"""Tokens that wait for the gram: one large product is much faster than many small ones."""
+
+GRAM_ROWS = 1 << 18
+"""About how many tokens the gram is summed over, as whole items from all over the data: it costs
+more than the model itself, and GPTQ does with as many (128 x 2048)."""
+
 PIECE_BYTES = 192 << 20
 """What the statistics of the tensors that are observed together may take."""
 
@@ -36,8 +43,8 @@ class Activation:
     """What was seen of one tensor [..., channels].
 
     low, high: the smallest and largest value of each channel. gram: the sum over tokens of
-    x^T x, [channels, channels], each token scaled to size 1; None if it was not asked for.
-    sample: the rows of some whole items.
+    x^T x, [channels, channels], each token scaled to size 1; None if it was not asked for. Of
+    more than GRAM_ROWS tokens it is estimated from as many. sample: the rows of some whole items.
     """
 
     channels: int
@@ -45,8 +52,12 @@ class Activation:
     high: Matrix
     gram: Matrix | None
     rows: int = 0
+    summed: int = 0
+    items: int = 0
     sample: list[Matrix] = field(default_factory=list)
     sampled: int = 0
+    _sample_every: int = 1
+    _sum_every: int = 1
     _waiting: list[Matrix] = field(default_factory=list)
 
     @classmethod
@@ -64,26 +75,39 @@ class Activation:
         """The largest absolute value of each channel."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
-    def add(self, rows: Matrix, *, keep: bool) -> None:
+    def expect(self, rows: int) -> None:
+        """Take the sample and the gram from all over about so many rows."""
+        self._sample_every = max(1, rows // (2 * SAMPLE_ROWS))
+        self._sum_every = max(1, rows // GRAM_ROWS)
+
+    def add(self, rows: Matrix) -> None:
         """Take in the rows of one item."""
         self.low = np.minimum(self.low, rows.min(0))
         self.high = np.maximum(self.high, rows.max(0))
-        self.rows += len(rows)
-        if self.gram is not None:
+        if self.gram is not None and self.items % self._sum_every == 0:
             self._waiting.append(rows)
-            if sum(map(len, self._waiting)) >= SAMPLE_ROWS:
-                self.settle()
-        if keep and self.sampled < SAMPLE_ROWS:
+            if sum(map(len, self._waiting)) >= WAITING_ROWS:
+                self._sum()
+        if self.items % self._sample_every == 0 and self.sampled < SAMPLE_ROWS:
             self.sample.append(rows.copy())
             self.sampled += len(rows)
+        self.rows += len(rows)
+        self.items += 1
 
-    def settle(self) -> None:
-        """Add the rows that wait to the gram: one large product is much faster than many small."""
+    def _sum(self) -> None:
         if self.gram is not None and self._waiting:
             rows = np.concatenate(self._waiting)
-            rows = rows / token_size(rows)
+            self._waiting.clear()
+            rows /= token_size(rows)
             self.gram += rows.T @ rows
-        self._waiting.clear()
+            self.summed += len(rows)
+
+    def settle(self) -> None:
+        """Add the rows that wait to the gram, and make it the sum over all tokens seen."""
+        self._sum()
+        if self.gram is not None and 0 < self.summed < self.rows:
+            self.gram *= np.float32(self.rows / self.summed)
+            self.summed = self.rows
 
 
 def token_size(rows: Matrix) -> Matrix:
@@ -110,18 +134,21 @@ def observe(
     found = list(items(feeds))
     if not found:
         raise DataError("no calibration data: every item is empty or masked out")
-    stride = max(1, sum(item.tokens for item in found) // (2 * SAMPLE_ROWS))
+    tokens = sum(item.tokens for item in found)
     longest = max(found, key=lambda item: item.tokens)
     parts = list(parted(channels, gram=gram))
     if not parts:
         return
-    with Walk(model, found, [[*part] for part in parts], shapes_of) as walk:
+    with Walk(model, found, [[*part] for part in parts], shapes_of, longest) as walk:
         for number, part in enumerate(parts):
             seen = {name: Activation.empty(k, gram=gram) for name, k in part.items()}
             shapes: dict[str, tuple[int, ...]] = {}
             for done, (item, tensors) in enumerate(walk.piece(number)):
                 for name, activation in seen.items():
-                    activation.add(_rows(item, name, tensors[name]), keep=done % stride == 0)
+                    rows = _rows(item, name, tensors[name])
+                    if done == 0:  # a pixel is no row, nor a token of what is pooled
+                        activation.expect(tokens * len(rows) // item.tokens)
+                    activation.add(rows)
                 if item is longest:
                     shapes = {name: array.shape for name, array in tensors.items()}
                 progress("calibrating", number * len(found) + done + 1, len(parts) * len(found))
@@ -135,7 +162,7 @@ def parted(channels: Mapping[str, int], *, gram: bool) -> Iterator[dict[str, int
     part: dict[str, int] = {}
     taken = 0
     for name, k in channels.items():
-        size = 2 * SAMPLE_ROWS * k * 4 + (k * k * 4 if gram else 0)
+        size = SAMPLE_ROWS * k * 4 + ((WAITING_ROWS + k) * k * 4 if gram else 0)
         if part and taken + size > PIECE_BYTES:
             yield part
             part, taken = {}, 0

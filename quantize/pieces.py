@@ -28,9 +28,11 @@ class Walk:
         items: Sequence[Item],
         wanted: Sequence[Sequence[str]],
         also: Sequence[str] = (),
+        also_of: Item | None = None,
         settings: Settings | None = None,
     ) -> None:
-        """`wanted`: the tensors of each piece. `also`: others, each given with its own piece.
+        """`wanted`: the tensors of each piece. `also`: others, each given with its own piece, and
+        of the item `also_of` alone: all of them would take more memory than what is wanted.
 
         settings: of the sessions, as in a manifest.
         """
@@ -47,11 +49,14 @@ class Walk:
         if self._ends:
             self._ends[-1] = max([self._ends[-1], *(place + 1 for place in extra)])
         self._wanted = [list(names) for names in wanted]
+        self._also: list[list[str]] = [[] for _ in wanted]
+        self._also_of = also_of
         for name, place in zip(also, extra, strict=True):
             number = next(i for i, end in enumerate(self._ends) if place < end)
             if name not in self._wanted[number]:
-                self._wanted[number].append(name)
+                self._also[number].append(name)
         self._carried: list[str] = []
+        self._sessions = 0
 
     def __enter__(self) -> Walk:
         self._folder = tempfile.TemporaryDirectory(prefix="edgetfm-")
@@ -64,18 +69,31 @@ class Walk:
         """Run piece `number`; each item with the tensors wanted of this piece."""
         live = self._live(self._ends[number]) if number + 1 < len(self._ends) else []
         made = set(self._carried) | {v.name for v in self._model.graph.inputs}
-        outputs = [n for n in dict.fromkeys([*self._wanted[number], *live]) if n not in made]
+        wanted = self._wanted[number]
+        outputs = [n for n in dict.fromkeys([*wanted, *live]) if n not in made]
+        others = self._others(number, made)
         session = self._session(outputs) if outputs else None
         for place, item in enumerate(self._items):
             state = item.feeds | self._load(place)
             if session is not None:
-                names = {t.name for t in session.signature.inputs}
-                fed = {name: array for name, array in state.items() if name in names}
-                state |= session.run(fed, outputs)
+                state |= session.run(_known(session, state), outputs)
             self._save(place, {name: state[name] for name in live})
-            yield item, {name: state[name] for name in self._wanted[number]}
+            given = {name: state[name] for name in wanted}
+            yield item, given | (others if item is self._also_of else {})
         self._note_types(live, state)
         self._carried = live
+
+    def _others(self, number: int, made: set[str | None]) -> Feeds:
+        """What only one item is asked for; a session keeps the memory that its largest run took."""
+        names = self._also[number]
+        place = next((p for p, item in enumerate(self._items) if item is self._also_of), None)
+        if not names or place is None:
+            return {}
+        state = self._items[place].feeds | self._load(place)
+        if outputs := [name for name in names if name not in made]:
+            session = self._session(outputs)
+            state |= session.run(_known(session, state), outputs)
+        return {name: state[name] for name in names}
 
     def _where(self, name: str) -> int:
         producer = self._values[name].producer()
@@ -97,9 +115,11 @@ class Walk:
         for value in ends:
             value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
         graph = ir.convenience.extract(self._model.graph, inputs, ends)
-        path = Path(self._folder.name) / "piece.onnx"
+        self._sessions += 1  # the weights of one that is still open are mapped
+        path = Path(self._folder.name) / f"piece_{self._sessions}.onnx"
         functions = list(self._model.functions.values())
-        save_graph(ir.Model(graph, ir_version=self._model.ir_version, functions=functions), path)
+        piece = ir.Model(graph, ir_version=self._model.ir_version, functions=functions)
+        save_graph(piece, path, external_over=0)  # onnxruntime maps weights in a file of their own
         return make_session(path, settings=self._settings)
 
     def _note_types(self, names: Sequence[str], state: Feeds) -> None:
@@ -125,3 +145,9 @@ def _by_name(model: ir.Model) -> dict[str, ir.Value]:
     values = {str(v.name): v for v in model.graph.inputs}
     values |= {str(v.name): v for node in model.graph for v in node.outputs if v.name}
     return values
+
+
+def _known(session: Session, state: Feeds) -> Feeds:
+    """What the session takes of what there is."""
+    names = {t.name for t in session.signature.inputs}
+    return {name: array for name, array in state.items() if name in names}

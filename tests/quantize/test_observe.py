@@ -111,9 +111,35 @@ def test_a_graph_in_pieces_gives_what_it_gives_whole(
 def test_tensors_are_observed_in_parts_that_fit_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(observe, "PIECE_BYTES", 3 * 2 * observe.SAMPLE_ROWS * 64 * 4)
+    monkeypatch.setattr(observe, "PIECE_BYTES", 3 * observe.SAMPLE_ROWS * 64 * 4)
     found = list(parted(dict.fromkeys("abcdefg", 64), gram=False))
     assert [list(part) for part in found] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+
+
+def test_the_gram_of_much_data_is_estimated_from_items_all_over_it(
+    builder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = builder(x=["n", "m", 4])
+    model = b.model(**{b("Identity", "x", name="h").removesuffix(":0"): ["n", "m", 4]})
+    rng = np.random.default_rng(0)
+    # The second half of the data has another direction than the first.
+    feeds = [
+        {
+            "x": (
+                rng.normal(size=(1, 10, 4)) * ([1, 1, 3, 0.1] if i < 50 else [3, 0.1, 1, 1])
+            ).astype("f4")
+        }
+        for i in range(100)
+    ]
+    whole = observed(model, feeds)
+    monkeypatch.setattr(observe, "GRAM_ROWS", 250)
+    part = observed(model, feeds)
+    assert whole.gram is not None
+    assert part.gram is not None
+    assert part.rows == whole.rows == 1000
+    assert np.trace(part.gram) == pytest.approx(1000 * 4, rel=1e-5)
+    np.testing.assert_allclose(np.diag(part.gram), np.diag(whole.gram), rtol=0.15)
+    np.testing.assert_array_equal(part.high, whole.high)
 
 
 def test_a_token_of_zeros_has_a_size_to_divide_by() -> None:

