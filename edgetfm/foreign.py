@@ -6,6 +6,7 @@ The oracle is the file itself, run by onnxruntime as it was written. No PyTorch 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from edgetfm.files import sha256
 from edgetfm.float_graph import ask
 from edgetfm.foreign_files import graph_file, home_of
 from edgetfm.foreign_signature import TEXT_INPUTS, read_signature
-from edgetfm.graphs import external_files, read_graph, write_graph
+from edgetfm.graphs import external_files, read_graph, save_graph, write_graph
 from edgetfm.parity import FLOAT_BOUND, Budget
 from edgetfm.proof import ONNX_FILE, Run, Subject, compare_alone, session_run
-from edgetfm.quantize.normalize import check_float, normalize
+from edgetfm.quantize.normalize import check_float, name_nodes, normalize
 from edgetfm.runtime.memory import return_freed
 from edgetfm.signature import Feeds, Signature
 from edgetfm.tasks import OTHER, TASKS, task_named
@@ -53,7 +54,7 @@ class Foreign:
 
     def reference(self) -> Run:
         """The file as it is, without any of onnxruntime's rewrites."""
-        return session_run(self.path, optimize=False)
+        return _as_written(self.path)
 
     @property
     def subject(self) -> Subject:
@@ -73,7 +74,7 @@ def open_foreign(path: str | os.PathLike[str], *, task: str | None = None) -> Fo
     model = read_graph(file)
     try:
         check_float(model)
-        signature = read_signature(_inputs_only(model), session_run(file, optimize=False))
+        signature = read_signature(_inputs_only(model), _as_written(file))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     finally:
@@ -100,6 +101,18 @@ def open_foreign(path: str | os.PathLike[str], *, task: str | None = None) -> Fo
         licence=assets.read_licence(home),
         notes=prepared.notes,
     )
+
+
+def _as_written(path: Path) -> Run:
+    """The graph in a file as a function. Namesakes, which onnxruntime refuses, get other names."""
+    model = read_graph(path)
+    names = [node.name for node in model.graph if node.name]
+    if len(set(names)) == len(names):
+        return session_run(path, optimize=False)
+    with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder:
+        renamed = Path(folder) / path.name
+        save_graph(name_nodes(model)[0], renamed)
+        return session_run(renamed, optimize=False)
 
 
 def _inputs_only(model: ir.Model) -> ir.Model:

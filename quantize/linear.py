@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,12 +134,17 @@ def _is_matrix(value: ir.Value | None) -> bool:
     return tensor is not None and tensor.dtype == ir.DataType.FLOAT and len(tensor.shape) > 1
 
 
-def by_activation(linears: Iterable[Linear]) -> list[tuple[ir.Value, list[Linear]]]:
-    """The matrix products grouped by the activation they read: it is quantized once for all."""
-    groups: dict[int, tuple[ir.Value, list[Linear]]] = {}
+def by_activation(linears: Iterable[Linear]) -> Iterator[tuple[ir.Value, list[Linear]]]:
+    """The matrix products grouped by the activation they read: it is quantized once for all.
+
+    The activation is read when its turn comes: replacing a product changes what the next one
+    reads, if nothing is between them.
+    """
+    groups: dict[int, list[Linear]] = {}
     for linear in linears:
-        groups.setdefault(id(linear.x), (linear.x, []))[1].append(linear)
-    return list(groups.values())
+        groups.setdefault(id(linear.x), []).append(linear)
+    for group in groups.values():
+        yield group[0].x, group
 
 
 def _linear(node: ir.Node) -> Linear | Left:

@@ -23,7 +23,7 @@ from onnx_ir.passes.common import (
 )
 
 from edgetfm.errors import InputError, listed
-from edgetfm.quantize import gelu
+from edgetfm.quantize import gelu_order
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import constant
 
@@ -314,7 +314,7 @@ PASSES: tuple[Pass, ...] = (
     fresh_shapes,
     flat_weights,
     weights_on_the_right,
-    gelu.run,
+    gelu_order.run,
     drop_unused,
 )
 """The steps in order. Functions go first, since the others look at the graph alone."""

@@ -60,6 +60,12 @@ def pipeline(path: str | os.PathLike[str], **load_options: Any) -> Pipeline:
     """The bundle at `path`, ready for its task; the options and errors are those of `load`."""
     model = load(path, **load_options)
     manifest = model.bundle.manifest
+    if not manifest.preprocessing:
+        raise InputError(
+            f"{path} takes arrays, which nobody told it to make of anything else: "
+            f"edgetfm.load({os.fspath(path)!r}).run(...) with "
+            f"{', '.join(map(str, model.signature.inputs))}"
+        )
     if manifest.task not in WAYS:
         raise BundleError(f"this edgetfm has no pipeline for the task '{manifest.task}'")
     preprocessor = Preprocessor.from_folder(

@@ -31,7 +31,7 @@ def test_products_that_read_the_same_activation_are_one_group(
     weights = [rng.normal(size=(8, 8)).astype("f4") for _ in range(3)]
     h = b("Add", b.linear("x", weights[0], name="a"), b.linear("x", weights[1], name="b"))
     b.linear(h, weights[2], name="c")
-    groups = by_activation(find_linears(b.model(c=["n", 8]))[0])
+    groups = list(by_activation(find_linears(b.model(c=["n", 8]))[0]))
     assert [[linear.name for linear in group] for _, group in groups] == [["a", "b"], ["c"]]
 
 

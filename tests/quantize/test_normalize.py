@@ -327,3 +327,16 @@ def optimized(model: ir.Model, folder: Path) -> set[str]:
         str(folder / "before.onnx"), options, providers=["CPUExecutionProvider"]
     )
     return {n.op_type for n in read_graph(folder / "after.onnx").graph}
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int4", "int8-weight", "int8-static"])
+def test_a_product_that_reads_another_at_once_is_quantized(
+    recipe: str, run: Run, weight: Array, x: Array
+) -> None:
+    nodes = [node("MatMul", "x w", "h", name="first"), node("MatMul", "h w2", "y", name="second")]
+    held = {"w": np.tile(weight, (1, 4)), "w2": np.tile(weight, (4, 4))}
+    before = made(nodes, held)
+    quantized, _ = quantize_graph(normalize(made(nodes, held)), RECIPES[recipe], [{"x": x}])
+    assert not [n for n in quantized.graph if n.name in ("first", "second")]
+    wanted, got = run(before, x=x)["y"], run(quantized, x=x)["y"]
+    assert np.abs(got - wanted).max() < 0.2 * np.abs(wanted).max()
