@@ -15,7 +15,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgetfm.progress import Progress
-from edgetfm.quantize import edges, embeddings, opset
+from edgetfm.quantize import edges, embeddings, gelu, opset
 from edgetfm.quantize.edges import Edge
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import Linear, by_activation
@@ -52,6 +52,7 @@ def run(
     products = _weights(model, plan)
     if bits == 16:
         opset.run(model)
+        gelu.run(model)
     masks = find_masks(model)
     chosen = (
         edges.all_edges(model, masks, recipe.keep_float, bits)

@@ -16,9 +16,13 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError
-from edgetfm.graphs import save_graph
-from edgetfm.quantize import RECIPES, quantize_graph
+from edgetfm.evidence import split
+from edgetfm.graphs import read_graph, save_graph
+from edgetfm.parity import rung
+from edgetfm.proof import DEVICE_BOUNDS, Subject, answers_of
+from edgetfm.quantize import RECIPES, quantize_graph, read_calibration
 from edgetfm.quantize.edges import MARGIN, Edge, all_edges
 from edgetfm.quantize.histogram import Histogram
 from edgetfm.quantize.masks import find_masks
@@ -28,6 +32,9 @@ from edgetfm.quantize.recipes import Ranges
 from edgetfm.quantize.rounding import Compensation
 from edgetfm.quantize.static import round_activations
 from edgetfm.runtime._ort import ort
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.tasks import TASKS
+from tests.conftest import export_plain
 
 INT8 = RECIPES["int8-static"]
 A16 = RECIPES["a16w8"]
@@ -492,3 +499,46 @@ def test_nan_in_an_activation_is_refused(builder: Any, rng: np.random.Generator)
     b("Relu", b("Mul", h, b.constant(np.float32(3e38)), name="large"), name="y")
     with pytest.raises(DataError, match="item 1 makes NaN or Inf in large"):
         quantize_graph(b.model(y=["n", 8]), A16, [{"x": np.ones((2, 8), "f4") * 9}])
+
+
+# --- a real model ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "mean", "worst"), [(INT8, 0.998, 0.99), (A16, 0.9995, 0.9985)], ids=["int8", "a16w8"]
+)
+def test_a_real_encoder_follows_float_on_texts_it_has_not_seen(
+    minilm_folder: Path, tmp_path: Path, recipe: Any, mean: float, worst: float
+) -> None:
+    exported = export_plain(minilm_folder, tmp_path / "bundle", None)
+    model, fit, judged = every_text(exported.bundle)
+    made, _ = quantize_graph(model, recipe, fit)
+    save_graph(made, tmp_path / "made.onnx")
+    onnx.checker.check_model(str(tmp_path / "made.onnx"))
+    signature = open_bundle(exported.bundle).manifest.components["model"].signature
+    subject = Subject(TASKS["feature-extraction"], signature)
+    fp32 = answers_of(open_bundle(exported.bundle).path("onnx/model.onnx"), judged)
+    plain, got = (answers_of(tmp_path / "made.onnx", judged, optimize=o) for o in (False, True))
+    assert not rung(
+        "optimized", "graph", subject.compare(got, plain, judged), bound=DEVICE_BOUNDS[recipe.name]
+    ).missed
+    cosines = np.concatenate(
+        [(a[POOLED] * b[POOLED]).sum(1) for a, b in zip(got, fp32, strict=True)]
+    )
+    assert cosines.mean() > mean
+    assert cosines.min() > worst
+
+
+POOLED = "sentence_embedding"
+
+
+def every_text(folder: Path) -> tuple[ir.Model, list[Any], list[Any]]:
+    """The float graph of a bundle, the shipped texts to calibrate on, and those to judge by."""
+    bundle = open_bundle(folder)
+    manifest = bundle.manifest
+    signature = manifest.components["model"].signature
+    encode = Preprocessor.from_folder(folder, manifest.preprocessing, signature).texts
+    parts = split(read_calibration(None, "text").items)
+    fit, judged = ([encode(p[i : i + 4]) for i in range(0, len(p), 4)] for p in parts)
+    return read_graph(bundle.path("onnx/model.onnx")), fit, judged
