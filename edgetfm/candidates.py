@@ -139,7 +139,7 @@ class Workshop:
     def _judge(self, candidate: Candidate) -> None:
         """Its answers against the oracle's; its invariants, if these are inside the budget."""
         draft, evidence = self.draft, self.draft.evidence
-        subject, precision = draft.subject, candidate.recipe.name
+        subject, precision = draft.subject, candidate.recipe.precision
         draft.progress(f"comparing {candidate.name} with {subject.oracle}", 0, 0)
         candidate.settings = choose_session(candidate.path, probe(evidence.cases))
         answers = answers_of(
@@ -187,7 +187,7 @@ class Workshop:
         if self.draft.metric is None:
             return
         run = session_run(candidate.path, settings=candidate.settings)
-        found = self.draft.metric.rung(candidate.recipe.name, run, budget)
+        found = self.draft.metric.rung(candidate.recipe.precision, run, budget)
         candidate.rungs.append(found)
         candidate.metric = dict(found.metric)
         candidate.use = max(candidate.use, self.draft.metric.use(found.metric["value"], budget))

@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 
 from edgetfm import files
+from edgetfm.array_evidence import array_cases, batched, encoded, read_items
 from edgetfm.errors import DataError
+from edgetfm.goal import Goal
 from edgetfm.quantize.calibration import read_calibration
-from edgetfm.quantize.recipes import RECIPES
 from edgetfm.runtime.cases import parity_cases
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.signature import Array, Feeds, Signature
@@ -51,35 +52,47 @@ def gather(
     preprocessor: Preprocessor,
     signature: Signature,
     task: Task,
-    calibration: Path | None,
+    goal: Goal,
     sample: Path | None,
-    *,
-    recipes: Sequence[str] = tuple(RECIPES),
 ) -> Evidence:
     """The evidence for a model: the user's data, else its own sample, else what ships with us.
 
     The cases that are kept in the bundle come from the shipped sample, never from the user's
-    data. recipes: those to be tried; without any there is nothing to calibrate or to judge, and
-    only a sample with labels is of use.
+    data. If nothing is to be quantized there is nothing to calibrate or to judge, and only a
+    sample with labels is of use.
     """
+    if preprocessor.text is None and preprocessor.image is None:
+        return _from_arrays(signature, goal)
     shipped = read_calibration(None, task.modality)
     cases = parity_cases(preprocessor, signature, task, shipped.items)
-    if calibration is None and sample is not None:
+    if goal.calibration is None and sample is not None:
         made = _from_sample(cases, sample, signature)
-        return made if recipes else replace(made, facts={})
-    if not recipes:
+        return made if goal.quantizes else replace(made, facts={})
+    if not goal.quantizes:
         return Evidence(cases, [], [], {})
-    data = shipped if calibration is None else read_calibration(calibration, task.modality)
+    data = shipped
+    if goal.calibration is not None:
+        data = read_calibration(goal.calibration, task.modality, goal.samples)
     fit, judge = split(data.items)
     encode = preprocessor.texts if task.modality == "text" else preprocessor.images
     limit = max(1, MAX_JUDGED_ELEMENTS // max(1, _elements_per_item(signature)))
     return Evidence(
         cases,
-        [encode(batch) for batch in _batches(fit)],
-        [encode(batch) for batch in _batches(judge[:limit])],
+        encoded(encode, fit, signature, BATCH),
+        encoded(encode, judge[:limit], signature, BATCH),
         {"name": data.name, "count": data.count, "sha256": data.fingerprint},
         notes=(data.note,) if data.note else (),
     )
+
+
+def _from_arrays(signature: Signature, goal: Goal) -> Evidence:
+    """The evidence of a model whose inputs nobody knows how to make: the user's arrays."""
+    items, name, fingerprint = read_items(goal.calibration, signature, goal.samples)
+    cases = array_cases(items, signature)
+    if not goal.quantizes:
+        return Evidence(cases, [], [], {})
+    fit, judge = (batched(part, signature, BATCH) for part in split(items))
+    return Evidence(cases, fit, judge, {"name": name, "count": len(items), "sha256": fingerprint})
 
 
 def split(items: Sequence[Any]) -> tuple[list[Any], list[Any]]:

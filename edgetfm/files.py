@@ -197,13 +197,14 @@ def remove_abandoned(target: Path) -> None:
     for left in (*left_beside(target, "partial"), *left_beside(target, "new")):
         with Lock(left) as lock:
             if lock.held:
-                _remove(left)
+                remove(left)
     for left in left_beside(target, "old"):
         if not left.with_suffix(".new").exists():
-            _remove(left)
+            remove(left)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder, if that can be done."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgetfm.bundle import Variant
+from edgetfm.draft import FP32, Draft
 from edgetfm.errors import ParityError, listed
 from edgetfm.parity import FLOAT_BOUND, rung
 from edgetfm.progress import Progress
@@ -13,7 +14,6 @@ from edgetfm.proof import Run, float_rungs
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
 from edgetfm.signature import Feeds
-from edgetfm.variants import FP32, Draft
 
 if TYPE_CHECKING:
     from edgetfm.sources import Source

@@ -1,266 +1,284 @@
-"""The middle of the work: prove the float graph, try variants, keep the best inside the budget."""
+"""The middle of the work: make what is wanted of the float graph, and keep the best of it."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from edgetfm.bundle import SUFFIXES, Bundle, BundleWriter, Manifest, Variant
-from edgetfm.errors import BudgetError, listed
-from edgetfm.evidence import Evidence
-from edgetfm.parity import Budget, Ledger, Measures, Rung, rung
-from edgetfm.progress import Progress
-from edgetfm.proof import (
-    DEVICE_BOUNDS,
-    Subject,
-    answers_of,
-    invariant_rungs,
-    write_vectors,
-)
+from edgetfm.bundle import SUFFIXES, Bundle, Manifest, Variant
+from edgetfm.candidates import Candidate, Tried, Workshop, probe
+from edgetfm.draft import FP32, Draft
+from edgetfm.errors import BudgetError, InputError, listed
+from edgetfm.goal import Goal
+from edgetfm.graphs import read_graph, write_graph
+from edgetfm.parity import Budget
+from edgetfm.proof import answers_of, session_run, write_vectors
+from edgetfm.quantize import RECIPES, Recipe
+from edgetfm.quantize.saturation import overflows
+from edgetfm.quantize.targets import TARGETS, objections, this_machine
+from edgetfm.recipe_file import KeptRecipe, read_recipe
 from edgetfm.report import model_card, report_page
 from edgetfm.runtime.divergence import first_divergence
+from edgetfm.runtime.machine import runtime_version
+from edgetfm.runtime.profile import profile
 from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
-from edgetfm.signature import Feeds
-
-CHOICES = ("auto", "int8", "fp16", "none")
-"""What `quantize` may be: one precision, the best of those in AUTO, or none."""
-AUTO = ("int8",)
-FP32 = "onnx/model.onnx"
+from edgetfm.search import journal_for, search
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A variant that was made: its size, its loss, its latency relative to fp32, its facts."""
-
-    precision: str
-    bytes: int
-    measures: dict[str, Measures]
-    missed: tuple[str, ...]
-    latency: float | None = None
-    spread: float | None = None
-    metric: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def inside(self) -> bool:
-        """Whether it is inside the budget."""
-        return not self.missed
-
-    def to_json(self) -> dict[str, Any]:
-        """The form it has in reports and on `--json`."""
-        measures = {name: m.to_json() for name, m in self.measures.items()}
-        return asdict(self) | {"measures": measures, "inside": self.inside}
-
-
-@dataclass
-class Draft:
-    """A bundle in the making.
-
-    truth: PyTorch's answers to the evidence's cases, or to the first of them, when a bundle is
-    quantized without PyTorch. judged: its answers, or the fp32 graph's, to what it is judged by.
-    """
-
-    writer: BundleWriter
-    subject: Subject
-    evidence: Evidence
-    budget: str
-    progress: Progress
-    notes: list[str]
-    truth: list[Feeds] = field(default_factory=list)
-    judged: list[Feeds] = field(default_factory=list)
-    variants: dict[str, Variant] = field(default_factory=dict)
-    tried: list[Tried] = field(default_factory=list)
-    session: dict[str, Any] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
-
-    def path(self, precision: str) -> Path:
-        """The graph of a variant, where it is being made."""
-        return self.writer.path(self.variants[precision].file)
-
-    def bytes(self, precision: str) -> int:
-        """The size of a variant's graph and weights."""
-        variant = self.variants[precision]
-        names = [variant.file, *([variant.data] if variant.data else [])]
-        return sum(self.writer.entries[name].bytes for name in names)
-
-    def drop(self, precision: str) -> None:
-        """Take a variant out."""
-        variant = self.variants.pop(precision)
-        for name in (variant.file, variant.data):
-            if name is not None:
-                self.writer.discard(name)
-
-
-def recipes_of(quantize: str | None) -> tuple[str, ...]:
-    """The recipes that are tried for one of CHOICES, or for None."""
-    return AUTO if quantize == "auto" else () if quantize in (None, "none") else (quantize,)
-
-
-def choose(draft: Draft, quantize: str | None, prefer: str) -> str:
+def choose(draft: Draft, goal: Goal, output: Path) -> str:
     """Make the wanted variants and return the precision to ship.
 
-    One precision asked for by name ships or raises BudgetError; 'auto' keeps the fastest
-    (`prefer` 'speed') or smallest inside the budget, and fp32 if none beats it.
+    One that is asked for by name, or by a recipe, ships or raises BudgetError. 'auto' keeps the
+    fastest (`prefer` 'speed') or smallest inside the budget, fp32 if none beats it, and raises
+    BudgetError if none is inside. output: where the bundle goes; a search that is interrupted
+    leaves there what the next one needs not ask again.
     """
-    wanted = recipes_of(quantize)
-    facts = {precision: _make(draft, precision) for precision in wanted}
-    probe = _probe(draft.evidence.cases)
-    settings = {
-        precision: choose_session(draft.path(precision), probe, progress=draft.progress)
-        for precision in ("fp32", *wanted)
-    }
-    timings = compare_latency(
-        {p: (draft.path(p), settings[p]) for p in settings}, probe, progress=draft.progress
-    )
-    rungs: dict[str, list[Rung]] = {"fp32": []}
-    for precision in settings:
-        if precision != "fp32":
-            rungs[precision] = _variant_rungs(draft, precision, settings[precision])
-        draft.tried.append(
-            _describe(draft, precision, rungs[precision], timings, facts.get(precision, {}))
-        )
-    chosen = _best(draft, quantize, prefer)
-    _say_what_lost(draft, chosen, quantize)
-    draft.ledger.rungs += rungs[chosen]
-    draft.session = settings[chosen]
-    for precision in wanted:
-        if precision != chosen:
-            draft.drop(precision)
-    return chosen
+    with TemporaryDirectory(prefix="edgetfm-") as folder:
+        shop = Workshop(draft, Path(folder), goal.targets, time.monotonic() + goal.seconds)
+        kept = None if goal.recipe is None else read_recipe(goal.recipe)
+        if refused := _refused(kept, goal):
+            raise InputError(listed(refused))
+        if kept is not None:
+            draft.notes += kept.differences(draft.evidence.facts)
+            shop.make(kept.recipe.name, kept.recipe, f"the recipe of {goal.recipe}")
+        elif goal.quantize == "auto":
+            journal = journal_for(output, **_about(draft, goal))
+            if journal.found:
+                draft.notes.append(f"the search went on with {journal.found} earlier results")
+            search(shop, goal.prefer, journal)
+            journal.done()
+        elif goal.quantize is not None:
+            shop.make(goal.quantize, RECIPES[goal.quantize], "asked for by name")
+        timings, settings = _timings(draft, shop.candidates)
+        draft.tried = [_fp32(draft), *(_describe(c, timings) for c in shop.candidates)]
+        best = _best(draft, shop.candidates, goal)
+        if best is not None:
+            _test(draft, best)
+        _say_what_lost(draft, best, goal)
+        if best is None:
+            draft.session = settings
+            return "fp32"
+        draft.ledger.rungs += best.rungs
+        draft.session = best.settings if kept is None or kept.session is None else kept.session
+        precision = best.recipe.precision
+        relative = FP32.replace(".onnx", f"{SUFFIXES[precision]}.onnx")
+        file, data = write_graph(read_graph(best.path), draft.writer, relative)
+        draft.variants[precision] = Variant(file, data, best.recipe.to_json())
+        _saturation(draft, best)
+        _profile(draft, best)
+        return precision
 
 
-def _make(draft: Draft, precision: str) -> dict[str, Any]:
-    """Write the variant; the facts are what became int8, what did not, and why."""
-    from edgetfm.graphs import read_graph, write_graph
-    from edgetfm.quantize import RECIPES, quantize_graph
-
-    recipe = RECIPES[precision]
-    graph, facts = quantize_graph(
-        read_graph(draft.path("fp32")), recipe, draft.evidence.calibration, progress=draft.progress
-    )
-    relative = FP32.replace(".onnx", f"{SUFFIXES[precision]}.onnx")
-    file, data = write_graph(graph, draft.writer, relative)
-    draft.variants[precision] = Variant(file, data, recipe.to_json())
-    return facts
+def _refused(kept: KeptRecipe | None, goal: Goal) -> list[str]:
+    """Why the targets cannot use the one precision that was asked for, [] if they can."""
+    recipe = RECIPES.get(goal.quantize or "") if kept is None else kept.recipe
+    targets = [TARGETS[name] for name in goal.targets]
+    return objections(recipe.precision, targets) if recipe else []
 
 
-def _probe(cases: list[Feeds]) -> Feeds:
-    """What latency is measured on: the longest case of batch 1."""
-    single = [feeds for feeds in cases if next(iter(feeds.values())).shape[0] == 1]
-    return max(single, key=lambda feeds: next(iter(feeds.values())).size)
-
-
-def _variant_rungs(draft: Draft, precision: str, settings: dict[str, Any]) -> list[Rung]:
-    """A quantized graph against PyTorch under the budget, then its own invariants."""
-    draft.progress(f"comparing {precision} with {draft.subject.oracle}", 0, 0)
-    subject, graph, cases = draft.subject, draft.path(precision), draft.evidence.cases
-    judged = draft.evidence.judged
-    answers = answers_of(graph, [*judged, *cases], settings=settings)
-    comparison = subject.compare(answers[: len(judged)], draft.judged, judged)
-    on = subject.judged_output
-    rungs = [rung(precision, subject.oracle, comparison, bound=draft.budget, bound_on=on)]
-    plain = answers_of(graph, cases, optimize=False)
-    comparison = subject.compare(answers[len(judged) :], plain, cases)
-    bound = DEVICE_BOUNDS[precision]
-    rungs.append(rung(f"{precision} optimized", f"{precision} graph", comparison, bound=bound))
-    return rungs + invariant_rungs(subject, graph, precision, cases, settings, draft.budget)
-
-
-def _describe(
-    draft: Draft,
-    precision: str,
-    rungs: list[Rung],
-    timings: dict[str, Timing],
-    facts: dict[str, Any],
-) -> Tried:
-    """One row of what was tried."""
-    latency = timings[precision].median / timings["fp32"].median
-    return Tried(
-        precision=precision,
-        bytes=draft.bytes(precision),
-        measures=rungs[0].measures if rungs else {},
-        missed=tuple(f"{r.name} against {r.against}: {m}" for r in rungs for m in r.missed),
-        latency=latency,
-        spread=timings[precision].spread / timings[precision].median,
-        metric=_accuracy(draft, precision),
-        facts=facts,
-    )
-
-
-def _accuracy(draft: Draft, precision: str) -> dict[str, float]:
-    """The task's own metric, where the evidence has labels: accuracy of PyTorch and the variant."""
-    labels = draft.evidence.labels
-    if labels is None:
-        return {}
-    answers = answers_of(draft.path(precision), draft.evidence.judged)
-    got = np.concatenate([f["logits"].argmax(-1) for f in answers])
-    wanted = np.concatenate([f["logits"].argmax(-1) for f in draft.judged])
+def _about(draft: Draft, goal: Goal) -> dict[str, Any]:
+    """What the results of a search depend on."""
+    fp32 = draft.variants["fp32"]
+    names = [name for name in (fp32.file, fp32.data) if name is not None]
     return {
-        "accuracy": float((got == labels).mean()),
-        "pytorch_accuracy": float((wanted == labels).mean()),
-        "items": len(labels),
+        "fp32": [draft.writer.entries[name].sha256 for name in names],
+        "calibration": draft.evidence.facts,
+        "budget": draft.budget,
+        "evaluate": goal.evaluate,
+        "versions": [version("edgetfm"), runtime_version()],
     }
 
 
-def _best(draft: Draft, quantize: str | None, prefer: str) -> str:
-    """The precision to ship; BudgetError if the one asked for by name is outside the budget."""
-    fp32, rest = draft.tried[0], draft.tried[1:]
-    if not rest:
-        return fp32.precision
-    if quantize != "auto":
-        (only,) = rest
-        if not only.inside:
-            raise BudgetError(
-                f"{only.precision} is outside the budget:\n{listed(only.missed)}\n"
-                f"{_blame(draft, only.precision)}"
-                "give better calibration data (--calibration), a wider budget (--max-drop), or "
-                "--quantize alone for the best variant inside the budget"
-            )
-        return only.precision
-    inside = [fp32, *(t for t in rest if t.inside)]
-    if prefer == "size":
-        return min(inside, key=lambda t: t.bytes).precision
-    fastest = min(inside, key=lambda t: t.latency or 1.0)
-    margin = (fastest.spread or 0.0) + (fp32.spread or 0.0)
-    tied = [t for t in inside if (t.latency or 1.0) - (fastest.latency or 1.0) <= margin]
-    return min(tied, key=lambda t: t.bytes).precision
+MOST_TIMED = 2 << 30
+"""Bytes of graphs that are timed side by side; beyond it only those inside the budget are."""
 
 
-def _blame(draft: Draft, precision: str) -> str:
-    """A line that names the first node of a variant that diverges from fp32, or none."""
+def _timings(
+    draft: Draft, candidates: Sequence[Candidate]
+) -> tuple[dict[str, Timing], dict[str, Any]]:
+    """The latency of fp32 and the candidates, by name, and the settings that suit fp32."""
+    feeds = probe(draft.evidence.cases)
+    settings = choose_session(draft.path("fp32"), feeds, progress=draft.progress)
+    few = sum(c.bytes for c in candidates) <= MOST_TIMED
+    graphs = {"fp32": (draft.path("fp32"), settings)}
+    graphs |= {c.name: (c.path, c.settings) for c in candidates if few or c.inside}
+    return compare_latency(graphs, feeds, progress=draft.progress), settings
+
+
+def _fp32(draft: Draft) -> Tried:
+    """The row of what everything is compared with."""
+    metric = {} if draft.metric is None else draft.metric.of_reference()
+    return Tried(
+        "fp32", "fp32", draft.bytes("fp32"), {}, (), latency=1.0, spread=0.0, metric=metric
+    )
+
+
+def _describe(candidate: Candidate, timings: dict[str, Timing]) -> Tried:
+    """One row of what was tried."""
+    timing = timings.get(candidate.name)
+    ratio = None if timing is None else timing.ratio_to(timings["fp32"])
+    return Tried(
+        name=candidate.name,
+        precision=candidate.recipe.precision,
+        bytes=candidate.bytes,
+        measures=candidate.rungs[0].measures if candidate.rungs else {},
+        missed=candidate.missed,
+        use=candidate.use,
+        latency=None if ratio is None else ratio.median,
+        spread=None if ratio is None else ratio.spread,
+        metric=candidate.metric,
+        recipe=candidate.recipe.to_json(),
+        facts=candidate.facts,
+        note=candidate.note,
+    )
+
+
+def _test(draft: Draft, best: Candidate) -> None:
+    """The metric on the half of the data that nothing was chosen by; BudgetError if missed."""
+    if draft.metric is None:
+        return
+    run = session_run(best.path, settings=best.settings)
+    found = draft.metric.test_rung(best.recipe.precision, run, Budget.parse(draft.budget))
+    if found is None:
+        return
+    best.rungs.append(found)
+    best.metric["test"] = found.metric
+    if found.missed:
+        raise BudgetError(
+            f"{best.name} is inside the budget {draft.budget} on the half of --eval that it was "
+            f"chosen by, but not on the other:\n{listed(found.missed)}\n"
+            "give more labelled data, or a wider budget (--max-drop)"
+        )
+
+
+def _best(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> Candidate | None:
+    """The candidate to ship, None for fp32; BudgetError if none is inside the budget."""
+    if not goal.quantizes:
+        return None
+    inside = [c for c in candidates if c.inside]
+    if not inside:
+        raise BudgetError(_nothing_inside(draft, candidates, goal))
+    if goal.quantize != "auto":
+        return inside[0]
+    if goal.targets and this_machine() not in goal.targets:
+        draft.notes.append(
+            f"this machine is none of the targets {', '.join(goal.targets)}: the smallest ships, "
+            "for what is fastest here need not be there"
+        )
+        return min(inside, key=lambda c: c.bytes)
+    rows = {t.name: t for t in draft.tried if t.inside and t.latency is not None}
+    name = smallest(rows) if goal.prefer == "size" else quickest(rows)
+    return next((c for c in inside if c.name == name), None)
+
+
+def smallest(rows: Mapping[str, Tried]) -> str:
+    """The name of the smallest."""
+    return min(rows, key=lambda name: rows[name].bytes)
+
+
+SAME_SIZE = 0.01
+"""Sizes that differ by no more than this share are the same to whoever chooses."""
+
+
+def quickest(rows: Mapping[str, Tried]) -> str:
+    """The name of the fastest by more than the measured spread; of a tie the smallest.
+
+    Of the same size, the one that loses least.
+    """
+    best = min(rows.values(), key=lambda t: t.latency or 1.0)
+    tied = [
+        t
+        for t in rows.values()
+        if (t.latency or 1.0) - (best.latency or 1.0) <= (t.spread or 0.0) + (best.spread or 0.0)
+    ]
+    least = min(t.bytes for t in tied) * (1 + SAME_SIZE)
+    return min((t for t in tied if t.bytes <= least), key=lambda t: t.use).name
+
+
+def _nothing_inside(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> str:
+    """What to say when the budget is out of reach."""
+    if not candidates:
+        return f"nothing could be made of this model:\n{listed(draft.notes)}"
+    closest = min(candidates, key=lambda c: c.use)
+    lines = [
+        f"{closest.name} is outside the budget {draft.budget}:\n{listed(closest.missed)}",
+        _blame(draft, closest),
+    ]
+    others = [c for c in candidates if c is not closest]
+    if others:
+        lines.append(f"further from it: {', '.join(c.name for c in others)}")
+    auto = "" if goal.quantize == "auto" else ", or --quantize alone for the best that is inside"
+    lines.append(
+        "give better calibration data (--calibration), a wider budget (--max-drop)"
+        f"{auto}; without --quantize the float32 graph ships"
+    )
+    return "\n".join(line for line in lines if line)
+
+
+def _blame(draft: Draft, candidate: Candidate) -> str:
+    """A line that names the first node of a candidate that diverges from fp32, or none."""
     budget = Budget.parse(draft.budget)
     worst = min((bound for name, bound in budget.bounds if "cosine" in name), default=0.995)
     limit = math.sqrt(2 * (1 - worst))  # vectors at this cosine are this far apart
-    feeds = _probe(draft.evidence.cases)
-    found = first_divergence(draft.path("fp32"), draft.path(precision), feeds, limit=limit)
-    return f"{found}\n" if found else ""
+    feeds = probe(draft.evidence.cases)
+    found = first_divergence(draft.path("fp32"), candidate.path, feeds, limit=limit)
+    return str(found) if found else ""
 
 
-def _say_what_lost(draft: Draft, chosen: str, quantize: str | None) -> None:
-    """Notes for the user: why fp32 won, or that int8 is no faster here."""
-    rest = draft.tried[1:]
-    if quantize == "auto" and chosen == "fp32":
-        inside = [t for t in rest if t.inside]
-        if inside:
-            smallest = min(inside, key=lambda t: t.bytes)
-            draft.notes.append(
-                f"fp32 is the fastest here; {smallest.precision} is the smallest inside the budget "
-                f"({smallest.bytes / 1e6:.1f} MB, {smallest.latency:.2f}x the time): "
-                "--prefer size ships it"
-            )
-        else:
-            reasons = "; ".join(f"{t.precision}: {', '.join(t.missed)}" for t in rest)
-            draft.notes.append(f"no variant is inside the budget, fp32 ships ({reasons})")
-    for tried in rest:
-        if tried.precision == chosen and (tried.latency or 0.0) > 1.0:
-            draft.notes.append(
-                f"{chosen} is slower than fp32 on this machine ({tried.latency:.2f}x the time)"
-            )
+def _say_what_lost(draft: Draft, best: Candidate | None, goal: Goal) -> None:
+    """Notes for the user: why fp32 won, or that what ships is no faster here."""
+    rows = {t.name: t for t in draft.tried}
+    if best is None and goal.quantizes:
+        small = rows[smallest({n: t for n, t in rows.items() if t.inside and n != "fp32"})]
+        draft.notes.append(
+            f"fp32 is the fastest here; {small.name} is the smallest inside the budget "
+            f"({small.bytes / 1e6:.1f} MB, {small.latency or 0:.2f}x the time): "
+            "--prefer size ships it"
+        )
+    if best is not None and (rows[best.name].latency or 0.0) > 1.0:
+        draft.notes.append(
+            f"{best.name} is slower than fp32 on this machine "
+            f"({rows[best.name].latency:.2f}x the time)"
+        )
+    if best is not None and (left := _nodes_left(best.recipe)):
+        draft.notes.append(left)
+
+
+def _nodes_left(recipe: Recipe) -> str:
+    """Which nodes a search left out of int8, '' if none."""
+    parts = []
+    for names, where in ((recipe.by_block, "in 8-bit blocks"), (recipe.keep_float, "in float32")):
+        if names:
+            parts.append(f"{len(names)} left {where}: {', '.join(names)}")
+    return "; ".join(parts)
+
+
+def _saturation(draft: Draft, best: Candidate) -> None:
+    """What overflows on CPUs that add pairs in 16 bits, unless it was cured."""
+    if "saturation" in best.facts:
+        return
+    found = overflows(best.path, draft.evidence.calibration, progress=draft.progress)
+    best.facts["saturation"] = {"nodes": [overflow.to_json() for overflow in found]}
+    if found:
+        draft.notes.append(
+            f"on x86 CPUs without VNNI {len(found)} of the products would overflow and answer "
+            f"wrong, {max(found, key=lambda o: o.error).node} by "
+            f"{max(o.error for o in found):.2g} of its size: --target x86-avx2 cures them"
+        )
+
+
+def _profile(draft: Draft, best: Candidate) -> None:
+    """Which nodes take the time and which fusions matched, for the report."""
+    draft.progress("profiling what ships", 0, 0)
+    found = profile(best.path, probe(draft.evidence.cases), settings=best.settings)
+    best.facts["profile"] = found.to_json()
 
 
 def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
@@ -277,5 +295,5 @@ def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
     tried = [t.to_json() for t in draft.tried]
     writer.write("parity.json", json.dumps(draft.ledger.to_json(), indent=2) + "\n")
     writer.write("report.html", report_page(final, draft.ledger, tried, draft.notes))
-    writer.write("README.md", model_card(final, draft.ledger, tried))
+    writer.write("README.md", model_card(final, draft.ledger, tried, draft.notes))
     return writer.commit(final)

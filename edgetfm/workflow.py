@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, open_bundle
-from edgetfm.errors import BundleError, InputError, OutputError, listed
+from edgetfm.draft import Draft
+from edgetfm.errors import BundleError, InputError, OutputError
 from edgetfm.evidence import gather
 from edgetfm.float_graph import ask, prove_float, write_float_graph
-from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
+from edgetfm.foreign_files import is_foreign
+from edgetfm.goal import AnyPath, Goal, Wanted
+from edgetfm.metric import bind_metric
+from edgetfm.parity import FLOAT_BOUND, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import (
     VECTOR_FILES,
@@ -28,12 +31,10 @@ from edgetfm.proof import (
 from edgetfm.runtime.machine import machine, runtime_version
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.tasks import TASKS
-from edgetfm.variants import CHOICES, Draft, choose, finish, recipes_of
+from edgetfm.variants import choose, finish
 
 if TYPE_CHECKING:
     from edgetfm.training import TrainResult
-
-AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,17 @@ def export_model(
     output: AnyPath,
     *,
     task: str | None = None,
-    quantize: str | None = None,
-    max_drop: str | None = None,
-    calibration: AnyPath | None = None,
     route: str | None = None,
     force: bool = False,
     keep_fp32: bool = False,
-    prefer: str = "speed",
     trust_remote_code: bool = False,
     progress: Progress = quiet,
+    **wanted: Unpack[Wanted],
 ) -> ExportResult:
     """Export `source` to a bundle at `output` whose every answer was compared with PyTorch.
 
-    source: a Hugging Face folder or hub id, or a checkpoint trained here. quantize: None ships
-    fp32; 'int8' or 'fp16' that variant; 'auto' the best inside the budget `max_drop`
-    ('cosine:0.995'; None is the task's default). calibration: a .txt, .csv or .jsonl file or an
-    image folder like the inputs the model will meet. prefer: 'speed' or 'size'.
+    source: a Hugging Face folder or hub id, or a checkpoint trained here. wanted: how it is
+    quantized, see `edgetfm.goal.Wanted`; without, fp32 ships.
 
     Raises SourceError, DataError or OutputError for what cannot be used, ParityError if an
     exported graph differs from PyTorch, BudgetError if no variant is inside the budget. Nothing
@@ -86,7 +82,9 @@ def export_model(
     from edgetfm.sources import open_source
 
     started = time.perf_counter()
-    _check_options(quantize, max_drop, prefer, route)
+    goal = Goal.of(wanted)
+    if route not in (None, "native"):
+        raise InputError(f"route is '{route}', it can be native")
     place = Path(source)
     if place.is_dir() and place.resolve().is_relative_to(Path(output).resolve()):
         raise OutputError(f"{output} holds the source {source}, which it would replace")
@@ -98,21 +96,19 @@ def export_model(
         for name, data in opened.assets.items():
             writer.write(name, data)
         preprocessor = Preprocessor.from_folder(writer.staging, opened.preprocessing, signature)
-        path = None if calibration is None else Path(calibration)
-        evidence = gather(
-            preprocessor, signature, kind, path, opened.sample, recipes=recipes_of(quantize)
-        )
+        evidence = gather(preprocessor, signature, kind, goal, opened.sample)
         draft = Draft(
             writer=writer,
             subject=Subject(kind, signature),
             evidence=evidence,
-            budget=max_drop or kind.budget,
+            budget=goal.budget or kind.budget,
             progress=progress,
             notes=[*opened.notes, *evidence.notes],
         )
         write_float_graph(opened, draft)
         prove_float(draft, opened)
-        chosen = choose(draft, quantize, prefer)
+        draft.metric = bind_metric(draft, goal, preprocessor, opened.labels)
+        chosen = choose(draft, goal, Path(output))
         manifest = Manifest(
             task=opened.task,
             family=opened.family.name,
@@ -135,21 +131,25 @@ def quantize_bundle(
     bundle: AnyPath,
     output: AnyPath | None = None,
     *,
-    quantize: str = "auto",
-    max_drop: str | None = None,
-    calibration: AnyPath | None = None,
+    task: str | None = None,
     force: bool = False,
-    prefer: str = "speed",
     progress: Progress = quiet,
+    **wanted: Unpack[Wanted],
 ) -> ExportResult:
     """Make a smaller, faster variant of a bundle that holds fp32, and prove it; needs no PyTorch.
 
+    bundle: or an ONNX file of a Transformer, or a folder with one; then `output` is where a bundle
+    is made of it, judged by the file itself. task: what that file does, if nothing beside it says.
+
     output: None adds the variant to `bundle` itself, in one step that leaves the old bundle whole
     until the new one is. The budget is judged against the fp32 variant, which the bundle's ledger
-    has compared with PyTorch.
+    has compared with PyTorch. wanted: see `edgetfm.goal.Wanted`; 'auto' is what is wanted if it
+    does not say.
     """
     started = time.perf_counter()
-    _check_options(quantize, max_drop, prefer, None)
+    goal = Goal.of({"quantize": "auto", **wanted})
+    if is_foreign(bundle):
+        return _quantize_foreign(bundle, output, task, goal, force, progress)
     old = open_bundle(bundle)
     manifest = old.manifest
     if "fp32" not in manifest.components["model"].variants:
@@ -165,16 +165,14 @@ def quantize_bundle(
             if name not in remade:
                 writer.copy(old.path(name), name)
         preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
-        path = None if calibration is None else Path(calibration)
         vectors = read_vectors(old)
-        evidence = gather(
-            preprocessor, signature, kind, path, None, recipes=recipes_of(quantize)
-        ).beginning_with(vectors.cases)
+        evidence = gather(preprocessor, signature, kind, goal, None)
+        evidence = evidence.beginning_with(vectors.cases)
         draft = Draft(
             writer=writer,
             subject=Subject.of_bundle(manifest),
             evidence=evidence,
-            budget=max_drop or manifest.budget or kind.budget,
+            budget=goal.budget or manifest.budget or kind.budget,
             progress=progress,
             notes=list(evidence.notes),
         )
@@ -184,7 +182,8 @@ def quantize_bundle(
         draft.judged = ask(float_graph, evidence.judged, "the fp32 graph", progress)
         del float_graph
         prove_float(draft)
-        chosen = choose(draft, quantize, prefer)
+        draft.metric = bind_metric(draft, goal, preprocessor, manifest.labels)
+        chosen = choose(draft, goal, Path(bundle if output is None else output))
         components = {"model": Component(signature, draft.variants)}
         made = replace(
             manifest,
@@ -196,6 +195,59 @@ def quantize_bundle(
         )
         result = finish(draft, made, keep_fp32=True)
     return _result(result, draft, started)
+
+
+def _quantize_foreign(
+    source: AnyPath,
+    output: AnyPath | None,
+    task: str | None,
+    goal: Goal,
+    force: bool,
+    progress: Progress,
+) -> ExportResult:
+    """A bundle made of an ONNX file: as an export is, with the file in the place of PyTorch."""
+    from edgetfm.foreign import check_output, open_foreign, write_foreign_graph
+
+    started = time.perf_counter()
+    progress("reading the graph", 0, 0)
+    opened = open_foreign(source, task=task)
+    target, subject = check_output(opened, output), opened.subject
+    with BundleWriter(target, force=force) as writer:
+        for name, data in opened.assets.items():
+            writer.write(name, data)
+        preprocessor = Preprocessor.from_folder(
+            writer.staging, opened.preprocessing, opened.signature
+        )
+        evidence = gather(preprocessor, opened.signature, subject.task, goal, None)
+        draft = Draft(
+            writer=writer,
+            subject=subject,
+            evidence=evidence,
+            budget=goal.budget or subject.task.budget,
+            progress=progress,
+            notes=[*opened.notes, *evidence.notes],
+        )
+        write_foreign_graph(opened, draft)
+        prove_float(draft)
+        draft.metric = bind_metric(draft, goal, preprocessor, opened.labels)
+        chosen = choose(draft, goal, target)
+        manifest = Manifest(
+            task=opened.task,
+            family=opened.family,
+            route=opened.route,
+            default=chosen,
+            components={"model": Component(opened.signature, draft.variants)},
+            source=opened.provenance,
+            preprocessing=opened.preprocessing,
+            labels=opened.labels,
+            budget=draft.budget,
+            calibration=evidence.facts,
+            versions=_versions(),
+            licence=opened.licence,
+            row_by_row=draft.subject.row_by_row,
+        )
+        bundle = finish(draft, manifest, keep_fp32=False)
+    return _result(bundle, draft, started)
 
 
 def verify_bundle(
@@ -248,7 +300,7 @@ def _asked_again(
             f"({manifest.source.get('name')} was the source)"
         )
     preprocessor = Preprocessor.from_folder(bundle.root, manifest.preprocessing, subject.signature)
-    evidence = gather(preprocessor, subject.signature, subject.task, None, opened.sample)
+    evidence = gather(preprocessor, subject.signature, subject.task, Goal("auto"), opened.sample)
     truth = ask(opened.reference(), evidence.judged, "PyTorch", progress)
     rungs = []
     for precision, variant in manifest.components["model"].variants.items():
@@ -329,26 +381,6 @@ def _read_ledger(path: Path) -> dict[str, Any] | None:
     if not whole or not isinstance(ledger.get("machine"), dict):
         raise BundleError(f"{path} is damaged: remove it, or export the model again")
     return ledger
-
-
-def _check_options(
-    quantize: str | None, max_drop: str | None, prefer: str, route: str | None
-) -> None:
-    """Raise one InputError for all options that cannot be, before any work is done."""
-    problems = []
-    if quantize not in (None, *CHOICES):
-        problems.append(f"quantize is '{quantize}', it can be {', '.join(CHOICES)}")
-    if prefer not in ("speed", "size"):
-        problems.append(f"prefer is '{prefer}', it can be speed or size")
-    if route not in (None, "native"):
-        problems.append(f"route is '{route}', it can be native")
-    if max_drop is not None:
-        try:
-            Budget.parse(max_drop)
-        except InputError as error:
-            problems.append(str(error))
-    if problems:
-        raise InputError(listed(problems))
 
 
 def _versions() -> dict[str, str]:

@@ -205,7 +205,19 @@ def test_the_budgets_of_all_tasks_are_budgets() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "cosine", "cosine:", "cosine:x", "cosine:nan", "cosine:inf", "sinus:1", "x%", "100%", "-1%", "nan%"),
+        *(
+            "",
+            "cosine",
+            "cosine:",
+            "cosine:x",
+            "cosine:nan",
+            "cosine:inf",
+            "sinus:1",
+            "x%",
+            "100%",
+            "-1%",
+            "nan%",
+        ),
         *("cosine:0.9,", "cosine=0.9", "cosine:99.5", "max_abs:-1"),
     ],
 )

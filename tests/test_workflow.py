@@ -126,12 +126,45 @@ def test_a_budget_that_cannot_be_met_ships_nothing(masked_lm_folder: Path, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_auto_falls_back_to_fp32_and_says_why(masked_lm_folder: Path, tmp_path: Path) -> None:
-    result = export_model(
-        masked_lm_folder, tmp_path / "out", quantize="auto", max_drop="max_abs:1e-6"
-    )
-    assert result.variant == "fp32"
-    assert any("no variant is inside the budget" in note for note in result.notes)
+def test_auto_ships_nothing_if_the_budget_is_out_of_reach(tiny_hf, tmp_path: Path) -> None:
+    source = tiny_hf("bert", "text-classification", tmp_path / "source")
+    with pytest.raises(BudgetError, match=r"outside the budget(.|\n)*further from it") as caught:
+        export_model(source, tmp_path / "out", quantize="auto", max_drop="max_abs:1e-9")
+    assert caught.value.exit_code == 3
+    assert "--max-drop" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kept_recipe_makes_the_bundle_again_byte_for_byte(
+    shipped: ExportResult, masked_lm_folder: Path, tmp_path: Path
+) -> None:
+    again = export_model(
+        masked_lm_folder, tmp_path / "again", recipe=shipped.path, keep_fp32=True
+    ).path
+    for name in ("edgetfm.json", *open_bundle(shipped.path).manifest.files):
+        assert (again / name).read_bytes() == (shipped.path / name).read_bytes(), name
+
+
+def test_a_recipe_of_its_own_leaves_nodes_as_it_says(tiny_hf, tmp_path: Path) -> None:
+    source = tiny_hf("bert", "text-classification", tmp_path / "source")
+    kept = tmp_path / "recipe.json"
+    node = "layers.0.feed_forward.down/MatMul"
+    kept.write_text(json.dumps({"name": "mine", "precision": "int8", "keep_float": [node]}))
+    made = export_model(source, tmp_path / "out", recipe=kept, max_drop="cosine:0.5")
+    assert made.variant == "int8"
+    (tried,) = [t for t in made.tried if t["precision"] == "int8"]
+    assert [left["node"] for left in tried["facts"]["left_in_float"]].count(node) == 1
+    assert any(node in note for note in made.notes)
+
+
+def test_a_recipe_says_when_the_calibration_data_is_another(
+    shipped: ExportResult, tmp_path: Path
+) -> None:
+    data = tmp_path / "texts.txt"
+    data.write_text("\n".join(f"boat number {i} came back at {i % 12} o'clock" for i in range(30)))
+    options = {"calibration": data, "max_drop": "cosine:0.5"}
+    made = quantize_bundle(shipped.path, tmp_path / "out", recipe=shipped.path, **options)
+    assert any("the weights will differ" in note for note in made.notes)
 
 
 def test_an_export_that_differs_from_pytorch_names_the_node(
@@ -187,6 +220,12 @@ def test_calibration_data_never_enters_the_bundle(tiny_hf, tmp_path: Path) -> No
         ({"quantize": "int3"}, "quantize is 'int3'"),
         ({"prefer": "beauty"}, "prefer is 'beauty'"),
         ({"max_drop": "nonsense"}, "not a budget"),
+        ({"max_drop": "1%"}, "say with --eval"),
+        ({"target": "x86-avx2,z80"}, "unknown target 'z80'"),
+        ({"time": "soon"}, "'soon' is no time"),
+        ({"samples": 1}, "samples is 1"),
+        ({"recipe": "recipe.json", "quantize": "int8"}, "leave out --quantize int8"),
+        ({"recipe": "absent.json"}, "absent.json cannot be read"),
         ({"task": "juggling"}, "unknown task"),
     ],
 )

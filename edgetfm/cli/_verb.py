@@ -50,7 +50,60 @@ def device() -> Callable[[Body], Body]:
     )
 
 
-PRECISIONS = ("auto", "int8", "fp16", "none")
+PRECISIONS = ("auto", "int8", "int8-static", "a16w8", "int8-weight", "int4", "fp16", "none")
+"""As edgetfm.goal.CHOICES, which costs an import."""
+
+
+def quantize_options(body: Body) -> Body:
+    """The options of `export` and `quantize` that say what is wanted."""
+    options = (
+        click.option(
+            "--max-drop",
+            metavar="BUDGET",
+            help="What may be lost: cosine:0.995, agreement:0.99, or 1% of the metric of --eval.",
+        ),
+        click.option(
+            "--calibration",
+            metavar="PATH",
+            help="Data like the inputs to come: .txt .csv .jsonl .parquet .npz, or a folder of "
+            "texts, images or audio.",
+        ),
+        click.option(
+            "--samples",
+            type=click.IntRange(min=4),
+            help="How many calibration items are looked at.  [default: 256]",
+        ),
+        click.option(
+            "--eval",
+            "evaluate",
+            metavar="DATA",
+            help="Labelled data for the task's own metric (.csv .jsonl .parquet, an image folder "
+            "LABEL/IMAGE), or module:function.",
+        ),
+        click.option(
+            "--target",
+            metavar="CPUS",
+            help="CPUs that must get the same answers: x86-vnni,x86-avx2,arm64.",
+        ),
+        click.option(
+            "--recipe",
+            type=click.Path(path_type=Path),
+            help="Make it again as this recipe, or this bundle, says.",
+        ),
+        click.option(
+            "--prefer",
+            type=click.Choice(["speed", "size"]),
+            default="speed",
+            show_default=True,
+            help="What auto looks for.",
+        ),
+        click.option(
+            "--time", metavar="TIME", help="How long to search: 90s, 10m.  [default: 10m]"
+        ),
+    )
+    for option in reversed(options):
+        body = option(body)
+    return body
 
 
 class OptionalQuantize(click.Command):

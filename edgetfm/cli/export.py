@@ -9,7 +9,7 @@ import click
 
 from edgetfm.cli._output import Output
 from edgetfm.cli._progress import progress_bar
-from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, verb
+from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, quantize_options, verb
 
 
 @verb(cls=OptionalQuantize)
@@ -21,22 +21,14 @@ from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, verb
     type=click.Choice(PRECISIONS),
     is_flag=False,
     flag_value="auto",
-    metavar="[auto|int8|fp16|none]",
+    metavar=f"[{'|'.join(PRECISIONS)}]",
     help="Make it smaller and faster. Alone it means auto: the best inside the budget.",
 )
-@click.option("--max-drop", metavar="BUDGET", help="What may be lost, for example cosine:0.995.")
-@click.option("--calibration", metavar="PATH", help="A .txt, .csv or .jsonl, or an image folder.")
+@quantize_options
 @click.option("--route", type=click.Choice(["native"]), help="How to get the graph.")
 @click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
 @click.option("--force", is_flag=True, help="Replace a bundle that exists.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
-@click.option(
-    "--prefer",
-    type=click.Choice(["speed", "size"]),
-    default="speed",
-    show_default=True,
-    help="What auto looks for.",
-)
 def command(out: Output, source: str, output: Path, quantize: str | None, **options: Any) -> None:
     """Turn SOURCE into a bundle that answers the same, or fail.
 

@@ -9,7 +9,7 @@ import click
 
 from edgetfm.cli._output import Output
 from edgetfm.cli._progress import progress_bar
-from edgetfm.cli._verb import folder, verb
+from edgetfm.cli._verb import PRECISIONS, folder, quantize_options, verb
 
 
 @verb()
@@ -17,21 +17,13 @@ from edgetfm.cli._verb import folder, verb
 @folder("-o", "--output", help="The bundle to write; if not given, the variant is added to BUNDLE.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "int8", "fp16"]),
+    type=click.Choice(PRECISIONS[:-1]),
     default="auto",
     show_default=True,
     help="What to make; auto is the best inside the budget.",
 )
-@click.option("--max-drop", metavar="BUDGET", help="What may be lost, for example cosine:0.995.")
-@click.option("--calibration", metavar="PATH", help="A .txt, .csv or .jsonl, or an image folder.")
+@quantize_options
 @click.option("--force", is_flag=True, help="Replace another bundle that exists at --output.")
-@click.option(
-    "--prefer",
-    type=click.Choice(["speed", "size"]),
-    default="speed",
-    show_default=True,
-    help="What auto looks for.",
-)
 def command(out: Output, bundle: Path, output: Path | None, precision: str, **options: Any) -> None:
     """Make a smaller, faster variant of BUNDLE and prove that it still answers the same.
 

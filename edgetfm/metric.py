@@ -1,0 +1,142 @@
+"""The task's own metric as a bound: measured on labelled data of fp32 and of every candidate."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgetfm.draft import Draft
+from edgetfm.errors import DataError
+from edgetfm.evaluation import read_eval
+from edgetfm.goal import Goal
+from edgetfm.labelled import LabelledData
+from edgetfm.parity import Budget, Rung
+from edgetfm.proof import Run, session_run
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.signature import Feeds
+
+
+@dataclass(frozen=True)
+class BoundMetric:
+    """A metric, its value for fp32, and how it is measured for anything else.
+
+    name: as people call it, 'accuracy'. items: how many labelled items decide, 0 if only the user
+    knows. tested: measures the half of the data that nothing was chosen by, where there is one;
+    test_reference: its value for fp32.
+    """
+
+    name: str
+    measure: Callable[[Run], float]
+    reference: float
+    higher_is_better: bool = True
+    items: int = 0
+    tested: Callable[[Run], float] | None = None
+    test_reference: float = math.nan
+
+    def lost(self, value: float, reference: float | None = None) -> float:
+        """By what share of fp32's the metric is worse; negative if it is better."""
+        before = self.reference if reference is None else reference
+        worse = before - value if self.higher_is_better else value - before
+        if worse == 0:
+            return 0.0
+        return worse / abs(before) if before else math.copysign(math.inf, worse)
+
+    def use(self, value: float, budget: Budget) -> float:
+        """How much of the budget a value uses up; 0 if it binds no metric."""
+        if budget.drop is None:
+            return 0.0
+        lost = self.lost(value)
+        if math.isnan(lost):
+            return math.inf
+        if lost <= 0:
+            return 0.0
+        return lost / budget.drop if budget.drop else math.inf
+
+    def rung(self, name: str, run: Run, budget: Budget) -> Rung:
+        """The metric of a variant against fp32's, bound if the budget says so."""
+        return self._rung(name, self.measure(run), self.reference, self.items, budget)
+
+    def test_rung(self, name: str, run: Run, budget: Budget) -> Rung | None:
+        """The same on the half that nothing was chosen by; None if there is none."""
+        if self.tested is None:
+            return None
+        value = self.tested(run)
+        rung = self._rung(f"{name}, test half", value, self.test_reference, self.items, budget)
+        return rung
+
+    def _rung(self, name: str, value: float, reference: float, items: int, budget: Budget) -> Rung:
+        lost = self.lost(value, reference)
+        metric: dict[str, Any] = {
+            "name": self.name,
+            "value": value,
+            "reference": reference,
+            "items": items,
+            "lost": lost,
+        }
+        missed: tuple[str, ...] = ()
+        if budget.drop is not None and not lost <= budget.drop:  # NaN holds nothing
+            missed = (f"{self.name} {value:.4g} loses {lost:.2%} of fp32's {reference:.4g}",)
+        bound = "" if budget.drop is None else str(Budget((), budget.drop))
+        return Rung(f"{name} {self.name}", "fp32", {}, bound, "", missed, metric=metric)
+
+    def of_reference(self) -> dict[str, Any]:
+        """fp32's own row."""
+        return {"name": self.name, "value": self.reference, "items": self.items}
+
+
+def bind_metric(
+    draft: Draft, goal: Goal, preprocessor: Preprocessor, labels: tuple[str, ...]
+) -> BoundMetric | None:
+    """The metric that `goal.evaluate` names, else accuracy on labels that it has, else None.
+
+    Half of the data is what candidates are chosen by, the other half what the choice is tested on.
+    """
+    if goal.evaluate is None:
+        return _of_sample(draft)
+    data = read_eval(goal.evaluate, draft.subject.task, labels)
+    judge, test = data.split()
+    config = _config(draft)
+    draft.progress(f"measuring {data.metric_name} of fp32", 0, 0)
+    fp32 = session_run(draft.path("fp32"))
+    reference = judge.metric(fp32, preprocessor, config)
+    if not math.isfinite(reference):
+        raise DataError(f"the {data.metric_name} of fp32 on {goal.evaluate} is {reference}")
+    halves = isinstance(data, LabelledData)
+    return BoundMetric(
+        data.metric_name,
+        lambda run: judge.metric(run, preprocessor, config),
+        reference,
+        data.higher_is_better,
+        judge.count if isinstance(judge, LabelledData) else 0,
+        (lambda run: test.metric(run, preprocessor, config)) if halves else None,
+        test.metric(fp32, preprocessor, config) if halves else math.nan,
+    )
+
+
+def _config(draft: Draft) -> dict[str, Any]:
+    """The model's config.json, where it has one."""
+    path = draft.writer.path("config.json") if "config.json" in draft.writer.entries else None
+    return json.loads(path.read_text(encoding="utf-8")) if path else {}
+
+
+def _of_sample(draft: Draft) -> BoundMetric | None:
+    """Accuracy on the labelled sample of a checkpoint; the oracle's own is what is compared."""
+    labels, judged = draft.evidence.labels, draft.evidence.judged
+    if labels is None:
+        return None
+
+    def accuracy(answers: Iterable[Feeds]) -> float:
+        found = np.concatenate([answer["logits"].argmax(-1) for answer in answers])
+        return float((found == labels).mean())
+
+    return BoundMetric(
+        "accuracy",
+        lambda run: accuracy(run(feeds) for feeds in judged),
+        accuracy(draft.judged),
+        items=len(labels),
+    )
