@@ -13,7 +13,10 @@ from edgetfm.graphs import save_graph
 from edgetfm.quantize import RECIPES, Recipe, quantize_graph
 from edgetfm.quantize.oracle import dequantized
 from edgetfm.quantize.plan import Memo
+from edgetfm.runtime.session import make_session
 from edgetfm.signature import Feeds
+from tests.conftest import Exported, export_plain
+from tests.quantize.test_models import mean_cosine, prepared
 
 EIGHT, FOUR = RECIPES["int8-weight"], RECIPES["int4"]
 BOTH = pytest.mark.parametrize("recipe", [EIGHT, FOUR], ids=["int8-weight", "int4"])
@@ -234,7 +237,7 @@ def test_products_in_blocks_leave_the_smoothing_of_the_others_right(
 ) -> None:
     """The scale would fold into the norm if all its readers were int8: it must not here."""
     model, feeds, x = three(builder, rng), batches(rng), batches(rng)[0]["x"]
-    int8, facts = quantize_graph(model, RECIPES["int8"], feeds)
+    _, facts = quantize_graph(model, RECIPES["int8"], feeds)
     assert {node.get("smoothing") for node in facts["nodes"]} == {"folded into norm"}
     mixed, facts = quantize_graph(model, replace(RECIPES["int8"], by_block=("k",)), feeds)
     assert sorted(ops(mixed).count(op) for op in ("MatMulInteger", "MatMulNBits")) == [1, 2]
@@ -280,3 +283,55 @@ def test_static_recipes_take_products_in_blocks(
     got, wanted = (run(m, x=x) for m in (mixed, model))
     for name in ("q_add:0", "k_add:0", "v_add:0"):
         assert cosine(got[name], wanted[name]) > 0.995
+
+
+def test_a_real_masked_language_model_in_blocks(masked_lm_bundle: Exported, tmp_path: Path) -> None:
+    """Its table of words is also its last layer, in 8 bits for both."""
+    model, fit, judged = prepared(masked_lm_bundle.bundle)
+    table, losses, sizes = 30522 * (128 + 4), [], []
+    for recipe in (EIGHT, FOUR, replace(FOUR, rounding="nearest")):
+        blocks, facts = quantize_graph(model, recipe, fit)
+        losses.append(1 - mean_cosine(blocks, model, judged[:1], tmp_path))
+        sizes.append((tmp_path / "got.onnx").stat().st_size)
+        assert facts["matrix_products_in_blocks"] == 10
+        assert facts["share_of_multiply_accumulates_in_blocks"] > 0.95
+        assert sizes[-1] < table + facts["bytes_in_blocks"] + 600_000
+    assert losses[0] < 1e-4
+    assert losses[1] < 0.6 * losses[2] < 3e-3
+    assert sizes[1] < sizes[0] < (tmp_path / "wanted.onnx").stat().st_size / 3.5
+
+
+@pytest.mark.slow
+def test_minilm_in_blocks(minilm_folder: Path, tmp_path: Path) -> None:
+    """Pooled vectors of texts that calibration did not see, beside float32."""
+    model, fit, judged = prepared(export_plain(minilm_folder, tmp_path / "bundle", None).bundle)
+    save_graph(model, tmp_path / "float.onnx")
+    wanted = pooled(tmp_path / "float.onnx", judged)
+    worst: dict[str, float] = {}
+    mean: dict[str, float] = {}
+    for name, recipe in (
+        ("int8-weight", EIGHT),
+        ("int4", FOUR),
+        ("int4 nearest", replace(FOUR, rounding="nearest")),
+        ("int4 symmetric", replace(FOUR, symmetric=True)),
+    ):
+        path = tmp_path / f"{name}.onnx"
+        save_graph(quantize_graph(model, recipe, fit)[0], path)
+        cosines = (pooled(path, judged) * wanted).sum(axis=1)
+        mean[name], worst[name] = float(cosines.mean()), float(cosines.min())
+    assert mean["int8-weight"] > 0.9995
+    assert worst["int8-weight"] > 0.998
+    assert mean["int4"] > 0.98
+    assert 1 - mean["int4"] < 0.6 * (1 - mean["int4 nearest"])
+    assert mean["int4"] > mean["int4 symmetric"]
+
+
+def pooled(path: Path, judged: list[Feeds]) -> Any:
+    """The mean over the tokens of each text, of length 1."""
+    session, found = make_session(path, threads=1), []
+    for feeds in judged:
+        output = session.run(feeds)["last_hidden_state"]
+        mask = feeds["attention_mask"][..., None].astype("f4")
+        found.append((output * mask).sum(axis=1))
+    vectors = np.concatenate(found)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
