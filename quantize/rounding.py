@@ -58,8 +58,8 @@ def largest_pair(weight: NDArray[Any]) -> NDArray[Any]:
     pairs = _pairs(weight)
     if not len(pairs):
         return np.zeros(weight.shape[1], weight.dtype)
-    same = pairs[:, 0] * pairs[:, 1] > 0
-    return np.asarray(np.where(same, np.abs(pairs[:, 0] + pairs[:, 1]), 0).max(axis=0))
+    up, down = pairs.clip(0).sum(axis=1), pairs.clip(None, 0).sum(axis=1)
+    return np.asarray(np.maximum(up, -down).max(axis=0))
 
 
 def round_nearest(weight: Matrix, *, pair_safe: bool = False) -> Quantized:
@@ -79,13 +79,13 @@ def _pairs(weight: NDArray[Any]) -> NDArray[Any]:
 
 
 def _mend(pairs: Matrix, real: Matrix) -> None:
-    """Take a step back, in place, where rounding pushed a pair over: where that costs least."""
+    """Take back, in place, the step by which rounding pushed a pair over: where it costs least."""
     for sign in (1, -1):
-        over = (sign * pairs).clip(0).sum(axis=1) > LARGEST_PAIR
+        over = ((sign * pairs).clip(0).sum(axis=1) - LARGEST_PAIR).clip(0)
         away = sign * (pairs - real)
         first = away[:, 0] >= away[:, 1]
-        pairs[:, 0] -= sign * (over & first)
-        pairs[:, 1] -= sign * (over & ~first)
+        pairs[:, 0] -= sign * over * first
+        pairs[:, 1] -= sign * over * ~first
 
 
 class Compensation:

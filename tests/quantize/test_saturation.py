@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -87,6 +87,7 @@ def compensated(weight: Any, *, pair_safe: bool) -> Quantized:
     ),
     rounded=st.sampled_from([nearest, compensated]),
 )
+@example(np.full((2, 1), np.finfo(np.float32).tiny), nearest)
 def test_no_activation_overflows_pair_safe_weights(weight: Any, rounded: Any) -> None:
     values = rounded(weight, pair_safe=True).values
     assert pair_overflow(worst(values), values)[0] == 0
