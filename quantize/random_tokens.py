@@ -19,7 +19,7 @@ from edgetfm.signature import Feeds
 
 Ids = NDArray[Any]
 
-IDS = ("input_ids", "decoder_input_ids")
+IDS = ("input_ids", "decoder_input_ids", "token_ids", "tokens", "ids")
 """Inputs that hold token ids."""
 
 RETURNS = 0.94
@@ -87,7 +87,7 @@ def look_drawn(ids: Ids) -> str:
 
 def _real(item: Feeds, key: str) -> Ids:
     """The ids of one item that its mask does not hide."""
-    mask = item.get(key.replace("input_ids", "attention_mask"))
+    mask = item.get("decoder_attention_mask" if key.startswith("decoder_") else "attention_mask")
     ids = item[key].ravel()
     fits = mask is not None and mask.size == ids.size
     return ids[np.asarray(mask).ravel().astype(bool)] if fits else ids

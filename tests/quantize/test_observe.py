@@ -116,6 +116,22 @@ def test_tensors_are_observed_in_parts_that_fit_in_memory(
     assert [list(part) for part in found] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
 
 
+def test_the_sample_is_whole_whether_or_not_items_count_in_tokens(builder: Any) -> None:
+    b = builder(x=["n", "m", 4])
+    b("Identity", "x", name="h")
+    model = b.model(h=["n", "m", 4])
+    rng = np.random.default_rng(0)
+    for feeds in (
+        [{"x": rng.normal(size=(1, 4, 4)).astype("f4")} for _ in range(1000)],  # 16 numbers, 4 rows
+        [{"x": rng.normal(size=(1, 400, 4)).astype("f4")} for _ in range(20)],
+    ):
+        seen = observed(model, feeds)
+        assert observe.SAMPLE_ROWS <= seen.sampled < observe.SAMPLE_ROWS + 400
+        first = {float(rows[0, 0]) for rows in seen.sample}
+        later = {float(f["x"][0, 0, 0]) for f in feeds[len(feeds) // 4 :]}
+        assert first & later  # from all over the data
+
+
 def test_the_gram_of_much_data_is_estimated_from_items_all_over_it(
     builder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
