@@ -21,6 +21,9 @@ MANIFEST = "edgetfm.json"
 EVIDENCE = ("parity.json", "report.html", "README.md")
 """What may grow after the bundle is made, and so is not hashed."""
 
+ONNX_FILE = "the ONNX file"
+"""The oracle of a graph that was not exported here."""
+
 SUFFIXES = {
     "fp32": "",
     "fp16": "_fp16",
@@ -85,6 +88,11 @@ class Manifest:
     licence: str | None = None
     row_by_row: bool = True
     files: dict[str, FileEntry] = field(default_factory=dict)
+
+    @property
+    def oracle(self) -> str:
+        """Who gave the answers that the bundle's are held against."""
+        return ONNX_FILE if self.source.get("kind") == "onnx" else "PyTorch"
 
     def to_json(self) -> dict[str, Any]:
         """The form on disk."""

@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgetfm import assets
-from edgetfm.bundle import Variant
+from edgetfm.bundle import ONNX_FILE, Variant
 from edgetfm.draft import FP32, Draft
 from edgetfm.errors import InputError, OutputError, SourceError, listed
 from edgetfm.files import sha256
@@ -25,7 +25,7 @@ from edgetfm.foreign_files import graph_file, home_of
 from edgetfm.foreign_signature import TEXT_INPUTS, read_signature
 from edgetfm.graphs import external_files, read_graph, save_graph, write_graph
 from edgetfm.parity import FLOAT_BOUND, Budget
-from edgetfm.proof import ONNX_FILE, Run, Subject, compare_alone, session_run
+from edgetfm.proof import Run, Subject, compare_alone, session_run
 from edgetfm.quantize.normalize import check_float, name_nodes, normalize
 from edgetfm.runtime.memory import return_freed
 from edgetfm.signature import Feeds, Signature

@@ -43,9 +43,6 @@ VECTOR_FILES = ("vectors.npz", "vectors.json")
 VECTOR_BYTES = 1_000_000
 """About what vectors.npz may hold before compression: it ships with every bundle."""
 
-ONNX_FILE = "the ONNX file"
-"""The oracle of a graph that was not exported here."""
-
 Run = Callable[[Feeds], Feeds]
 
 
@@ -67,8 +64,7 @@ class Subject:
         """The subject of a bundle."""
         signature = manifest.components["model"].signature
         task = TASKS[manifest.task].on(signature, manifest.preprocessing)
-        oracle = ONNX_FILE if manifest.source.get("kind") == "onnx" else "PyTorch"
-        return cls(task, signature, oracle, manifest.row_by_row)
+        return cls(task, signature, manifest.oracle, manifest.row_by_row)
 
     def compare(
         self, got: Sequence[Feeds], wanted: Sequence[Feeds], feeds: Sequence[Feeds]

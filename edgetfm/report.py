@@ -65,6 +65,7 @@ def _render(
         task=TASKS[manifest.task],
         component=manifest.components["model"],
         variants=variant_rows(manifest, tried),
+        oracle=manifest.oracle,
         ledger=ledger,
         rungs=ledger_rows(ledger),
         tried=tried_table(tried),

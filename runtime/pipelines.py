@@ -14,6 +14,7 @@ from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.tasks import WAYS, Asked
+from edgetfm.tasks import OTHER
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def pipeline(path: str | os.PathLike[str], **load_options: Any) -> Pipeline:
     """The bundle at `path`, ready for its task; the options and errors are those of `load`."""
     model = load(path, **load_options)
     manifest = model.bundle.manifest
-    if not manifest.preprocessing:
+    if manifest.task == OTHER and not manifest.preprocessing:
         raise InputError(
             f"{path} takes arrays, which nobody told it to make of anything else: "
             f"edgetfm.load({os.fspath(path)!r}).run(...) with "

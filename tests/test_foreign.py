@@ -18,12 +18,16 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgetfm import load, pipeline, quantize_bundle, verify_bundle
+from edgetfm import load, pipeline, quantize_bundle, samples, verify_bundle
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError, OutputError
 from edgetfm.foreign import open_foreign
 from edgetfm.foreign_files import is_foreign
 from edgetfm.quantize.items import Whole, items
+from edgetfm.runtime.bench import bench
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.session import make_session
+from edgetfm.workflow import ExportResult, inspect_bundle
 
 EXPORTERS = (pytest.param(True, id="dynamo"), pytest.param(False, id="torchscript"))
 
@@ -102,7 +106,7 @@ def optimum_like(
         key = (model_type, task, dynamo, repr(options))
         if key not in made:
             folder = tmp_path_factory.mktemp("optimum")
-            source = tiny_hf(model_type, task, folder / "source", vocab_size=120)
+            source = tiny_hf(model_type, task, folder / "source")
             target = folder / "model"
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors"))
             (target / "onnx").mkdir()
@@ -140,12 +144,21 @@ def plain_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def arrays(tmp_path: Path) -> Path:
-    path = tmp_path / "items.npz"
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("arrays") / "items.npz"
     x = np.random.default_rng(0).standard_normal((24, 6, 32)).astype(np.float32)
     np.savez(path, x=x)
     return path
+
+
+@pytest.fixture(scope="module")
+def array_bundle(
+    plain_encoder: Path, arrays: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ExportResult:
+    """The plain encoder in int8, calibrated on arrays."""
+    target = tmp_path_factory.mktemp("bundle") / "bundle"
+    return quantize_bundle(plain_encoder, target, quantize="int8", calibration=arrays)
 
 
 # --- what is read -------------------------------------------------------------------------------
@@ -218,17 +231,15 @@ def test_text_models_of_both_exporters_become_int8_inside_the_budget(
     assert answer["label"] in ("bad", "fair", "good")
 
 
-def test_an_encoder_of_arrays_becomes_int8_inside_the_budget(
-    plain_encoder: Path, arrays: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "bundle"
-    result = quantize_bundle(plain_encoder, target, quantize="int8", calibration=arrays)
+def test_an_encoder_of_arrays_becomes_int8_inside_the_budget(array_bundle: ExportResult) -> None:
+    result, target = array_bundle, array_bundle.path
     assert (result.task, result.family, result.variant) == ("other", "onnx", "int8")
     assert result.ledger.passed
     assert verify_bundle(target).passed
     manifest = open_bundle(target).manifest
     assert manifest.calibration["count"] == 24
     assert manifest.source["kind"] == "onnx"
+    assert list(manifest.components["model"].variants) == ["int8"]
     x = np.random.default_rng(1).standard_normal((3, 5, 32)).astype(np.float32)
     wanted = encoder_layers()(torch.from_numpy(x)).detach().numpy()
     got = load(target).run(x=x)["y"]
@@ -236,13 +247,15 @@ def test_an_encoder_of_arrays_becomes_int8_inside_the_budget(
     assert np.abs(got - wanted).max() > 0.0
 
 
-def test_people_are_told_that_a_bundle_takes_arrays(
-    plain_encoder: Path, arrays: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "bundle"
-    quantize_bundle(plain_encoder, target, quantize="none", calibration=arrays)
+def test_people_are_told_that_a_bundle_takes_arrays(array_bundle: ExportResult) -> None:
     with pytest.raises(InputError, match=r"takes arrays.*load\(.*x: float32\[batch, time, 32\]"):
-        pipeline(target)
+        pipeline(array_bundle.path)
+
+
+def test_a_bundle_of_arrays_is_timed_and_described(array_bundle: ExportResult) -> None:
+    measured = bench(array_bundle.path, batch=2, sequence=5, runs=3, memory=False)
+    assert measured["latency_ms"]["p50"] > 0
+    assert inspect_bundle(array_bundle.path)["source"]["kind"] == "onnx"
 
 
 def test_a_graph_of_fixed_sizes_is_asked_for_no_others(
@@ -393,12 +406,11 @@ def test_a_graph_that_cannot_be_used_says_why(
 
 
 def test_a_quantized_file_is_refused_by_its_name(
-    plain_encoder: Path, arrays: Path, tmp_path: Path
+    array_bundle: ExportResult, tmp_path: Path
 ) -> None:
-    made = quantize_bundle(plain_encoder, tmp_path / "b", quantize="int8", calibration=arrays)
-    shipped = open_bundle(made.path).variant("int8").file
+    shipped = open_bundle(array_bundle.path).variant("int8").file
     copy = tmp_path / "quantized.onnx"
-    shutil.copy(made.path / shipped, copy)
+    shutil.copy(array_bundle.path / shipped, copy)
     with pytest.raises(InputError, match=r"quantized.onnx: .*already quantized \(\d+ Dynamic"):
         open_foreign(copy)
 
@@ -421,10 +433,38 @@ def test_sizes_that_are_free_in_name_only_are_said(
         quantize_bundle(folder, tmp_path / "bundle", quantize="int8")
 
 
-def test_a_bundle_made_of_a_file_says_where_it_came_from(
-    plain_encoder: Path, arrays: Path, tmp_path: Path
-) -> None:
-    made = quantize_bundle(plain_encoder, tmp_path / "b", quantize="none", calibration=arrays)
-    ledger = json.loads((made.path / "parity.json").read_text())
+def test_a_bundle_made_of_a_file_says_where_it_came_from(array_bundle: ExportResult) -> None:
+    ledger = json.loads((array_bundle.path / "parity.json").read_text())
     assert {r["against"] for r in ledger["rungs"] if r["name"] == "fp32 graph"} == {"the ONNX file"}
-    assert "encoder.onnx" in (made.path / "README.md").read_text()
+    card = (array_bundle.path / "README.md").read_text()
+    assert "encoder.onnx" in card
+    assert "load(" in card
+
+
+# --- a real model -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_minilm_as_torch_exports_it_quantizes_as_well_as_by_the_native_route(
+    minilm_folder: Path, dynamo: bool, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(minilm_folder, source, ignore=shutil.ignore_patterns("*.safetensors"))
+    export_text_model(minilm_folder, "AutoModel", source / "model.onnx", dynamo=dynamo)
+    # The mean token is what is pooled; a single one in thousands may be further away.
+    result = quantize_bundle(source, tmp_path / "bundle", quantize="int8", max_drop="cosine:0.995")
+    (facts,) = (t["facts"] for t in result.tried if t["precision"] == "int8")
+    assert facts["share_of_multiply_accumulates_in_int8"] >= 0.94
+    model = load(result.path)
+    encode = Preprocessor.from_folder(
+        result.path, model.bundle.manifest.preprocessing, model.signature
+    ).texts
+    session = make_session(source / "model.onnx", optimize=False)
+    cosines = []
+    for text in samples.texts():
+        feeds = encode([text])
+        one, two = (run(feeds)["last_hidden_state"][0].mean(0) for run in (model.run, session.run))
+        cosines.append(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
+    assert np.mean(cosines) >= 0.9985
+    assert np.min(cosines) >= 0.996

@@ -252,6 +252,8 @@ def _answer_lines(answer: Any) -> list[str]:
         shown = ", ".join(f"{v:.4f}" for v in flat[:MOST_NUMBERS].tolist())
         more = ", …" if flat.size > MOST_NUMBERS else ""
         return [f"{answer.dtype}{list(answer.shape)}: {shown}{more}"]
+    if isinstance(answer, Mapping) and all(hasattr(v, "shape") for v in answer.values()):
+        return [f"{name} {line}" for name, v in answer.items() for line in _answer_lines(v)]
     if isinstance(answer, Mapping):
         rest = {k: v for k, v in answer.items() if k not in _LEAD}
         lead = "  ".join(_lead(answer[k]) for k in _LEAD if k in answer)
