@@ -22,12 +22,14 @@ from edgetfm.cli._verb import PRECISIONS, folder, quantize_options, verb
     show_default=True,
     help="What to make; auto is the best inside the budget.",
 )
+@click.option("--task", help="What an ONNX file does; its config says so if not given.")
 @quantize_options
 @click.option("--force", is_flag=True, help="Replace another bundle that exists at --output.")
 def command(out: Output, bundle: Path, output: Path | None, precision: str, **options: Any) -> None:
     """Make a smaller, faster variant of BUNDLE and prove that it still answers the same.
 
-    BUNDLE must hold its float32 variant (`edgetfm export --keep-fp32`, or one not quantized).
+    BUNDLE must hold its float32 variant (`edgetfm export --keep-fp32`, or one not quantized). Or
+    it is an ONNX file of any Transformer, or a folder with one: then --output is made of it.
     """
     from edgetfm.cli._text import export_text
     from edgetfm.workflow import quantize_bundle
