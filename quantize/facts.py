@@ -101,12 +101,15 @@ class Facts:
     ) -> None:
         """A product's weight is in blocks, with this relative squared error of its output.
 
-        table: the name of the embedding table that is also its weight, and stored once.
+        table: the name of the embedding table that is also its weight, and stored once. Where
+        the two cannot share, the facts say that it is stored twice.
         """
         entry: dict[str, Any] = {"node": linear.name, "shape": list(linear.shape)}
         entry |= {"form": str(blocks.form), "bytes": 0 if table else blocks.bytes}
         if table:
             entry["shares"] = table
+        elif any("shape" in made and made["table"] == linear.weight.name for made in self._tables):
+            entry["stored_twice"] = str(linear.weight.name)
         if error is not None:
             entry["error"] = _short(np.sqrt(error))
         self._taken.append(entry)

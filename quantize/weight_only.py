@@ -71,7 +71,8 @@ class BlockPlan:
         """What a decision depends on besides the model and the data."""
         tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
         forms = [f"{li.name} {self._form(li)}" for li in group]
-        return ("blocks", self.recipe.rounding, *tables, *forms)
+        symmetric = str(self.recipe.symmetric)
+        return ("blocks", self.recipe.rounding, symmetric, *tables, *forms)
 
     def decide(self, group: Sequence[Linear], seen: Activation | None) -> tuple[BlockWeight, ...]:
         """Round the weights of the products that read one activation."""

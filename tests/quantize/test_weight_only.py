@@ -175,6 +175,7 @@ def test_a_table_that_blocks_do_not_divide_is_stored_twice(
     blocks, facts = quantize_graph(model, EIGHT, [{"input_ids": ids}])
     (node,) = facts["nodes"]
     assert "shares" not in node
+    assert node["stored_twice"] == "table"
     assert node["bytes"] == 1200 * 3 * (16 + 4)
     got, wanted = (run(m, input_ids=ids)["logits:0"] for m in (blocks, model))
     assert cosine(got, wanted) > 0.9999
@@ -255,8 +256,9 @@ def test_decisions_that_are_kept_give_the_same_bytes(
     builder: Any, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     model, feeds, memo = three(builder, rng), batches(rng), Memo()
-    for number, by_block in enumerate([("q", "k"), ("k",), ("q", "k")]):
-        recipe = replace(RECIPES["int8"], by_block=by_block)
+    recipes = [replace(RECIPES["int8"], by_block=names) for names in (("q", "k"), ("k",))]
+    recipes += [recipes[0], FOUR, replace(FOUR, symmetric=True), replace(FOUR, block_size=16)]
+    for number, recipe in enumerate(recipes):
         graph, _ = quantize_graph(model, recipe, feeds, memo=memo)
         save_graph(graph, tmp_path / f"{number}.onnx")
         save_graph(quantize_graph(model, recipe, feeds)[0], tmp_path / "alone.onnx")
