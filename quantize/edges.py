@@ -130,7 +130,8 @@ def _tail(model: ir.Model, masks: Masks) -> set[int]:
     tail: set[int] = set()
     for node in model.graph:
         inputs = [v for v in node.inputs if v is not None]
-        sums = node.op_type in _ADDS_UP
+        made = node.outputs[0]  # positions may be counted, but those are integers
+        sums = node.op_type in _ADDS_UP and made.dtype == ir.DataType.FLOAT
         # A product with a mask is a sum over the tokens that count.
         sums |= node.op_type == "MatMul" and any(str(v.name) in masks.arithmetic for v in inputs)
         if sums or any(id(v.producer()) in tail for v in inputs if v.producer() is not None):
@@ -143,16 +144,21 @@ def with_masks(
 ) -> dict[str, Range]:
     """The ranges with room for masked scores: they end MARGIN below the lowest real score.
 
-    A mask that is added has to push the highest score below that.
+    A mask that is added has to push the highest score below that, and so does a bias that a mask
+    was added to.
     """
     ranges = dict(chosen)
-    reach = MARGIN
-    for name in masks.sentinels - masks.arithmetic:
-        if name in ranges and seen[name].total:
-            low, high = seen[name].low, seen[name].high
-            ranges[name] = Range.holding(low - MARGIN, high)
-            reach = max(reach, high - low + 2 * MARGIN)
-    for name in masks.sentinels & masks.arithmetic:
-        if name in ranges:
-            ranges[name] = Range.holding(-reach, reach)
+    spans = {name: max(0.0, values.high - values.low) for name, values in seen.items()}
+    scores = [name for name in masks.sentinels & masks.scores if name in ranges]
+    biases = (masks.sentinels - masks.scores - masks.arithmetic) & set(ranges)
+    reach = 2 * MARGIN + sum(
+        max((spans[name] for name in group), default=0.0) for group in (scores, biases)
+    )
+    for name in scores:
+        low, high = min(ranges[name].low, seen[name].low), ranges[name].high
+        ranges[name] = Range.holding(low - MARGIN, high)
+    for name in biases:
+        ranges[name] = Range.holding(ranges[name].low - reach, ranges[name].high)
+    for name in masks.sentinels & masks.arithmetic & set(ranges):
+        ranges[name] = Range.holding(-reach, reach)
     return ranges

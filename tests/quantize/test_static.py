@@ -237,7 +237,9 @@ def scores_of(model: ir.Model, run: Any, feeds: list[dict[str, Any]]) -> Any:
 def watched(model: ir.Model, name: str) -> ir.Model:
     """The graph with one of its tensors as an output too."""
     made = model.clone()
-    made.graph.outputs.append(next(v for n in made.graph for v in n.outputs if v.name == name))
+    value = next(v for n in made.graph for v in n.outputs if v.name == name)
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    made.graph.outputs.append(value)
     return made
 
 
@@ -501,6 +503,34 @@ def test_nan_in_an_activation_is_refused(builder: Any, rng: np.random.Generator)
         quantize_graph(b.model(y=["n", 8]), A16, [{"x": np.ones((2, 8), "f4") * 9}])
 
 
+@pytest.mark.parametrize(
+    ("model_type", "task"),
+    [
+        ("mpnet", "feature-extraction"),
+        ("roberta", "token-classification"),
+        ("deit", "image-classification"),
+    ],
+)
+def test_every_product_of_our_families_reads_16_bits(
+    tiny_bundle: Callable[..., Any], run: Any, tmp_path: Path, model_type: str, task: str
+) -> None:
+    model, fit, judged = every_item(tiny_bundle(model_type, task).bundle, 24)
+    made, facts = quantize_graph(model, A16, fit)
+    assert len(facts["left_in_float"]) == (model_type == "mpnet")  # its mean over tokens
+    assert facts["share_of_multiply_accumulates_in_int8"] > 0.99
+    save_graph(made, tmp_path / "made.onnx")
+    onnx.checker.check_model(str(tmp_path / "made.onnx"), full_check=True)
+    plain, got = (answers_of(tmp_path / "made.onnx", judged, optimize=o) for o in (False, True))
+    signature = open_bundle(tiny_bundle(model_type, task).bundle).manifest.components["model"]
+    compared = Subject(TASKS[task], signature.signature).compare(got, plain, judged)
+    assert not rung("optimized", "graph", compared, bound=DEVICE_BOUNDS["a16w8"]).missed
+    if masked := [f for f in judged if not f.get("attention_mask", np.ones(1)).all()]:
+        for name in [str(n.outputs[0].name) for n in made.graph if n.op_type == "Softmax"]:
+            shares = run(watched(made, name), **masked[0])[name]
+            hidden = masked[0]["attention_mask"] == 0
+            assert 0 <= shares.transpose(0, 3, 1, 2)[hidden].max() < 1e-6
+
+
 # --- a real model ---------------------------------------------------------------------------------
 
 
@@ -512,7 +542,7 @@ def test_a_real_encoder_follows_float_on_texts_it_has_not_seen(
     minilm_folder: Path, tmp_path: Path, recipe: Any, mean: float, worst: float
 ) -> None:
     exported = export_plain(minilm_folder, tmp_path / "bundle", None)
-    model, fit, judged = every_text(exported.bundle)
+    model, fit, judged = every_item(exported.bundle)
     made, _ = quantize_graph(model, recipe, fit)
     save_graph(made, tmp_path / "made.onnx")
     onnx.checker.check_model(str(tmp_path / "made.onnx"))
@@ -533,12 +563,14 @@ def test_a_real_encoder_follows_float_on_texts_it_has_not_seen(
 POOLED = "sentence_embedding"
 
 
-def every_text(folder: Path) -> tuple[ir.Model, list[Any], list[Any]]:
-    """The float graph of a bundle, the shipped texts to calibrate on, and those to judge by."""
+def every_item(folder: Path, limit: int | None = None) -> tuple[ir.Model, list[Any], list[Any]]:
+    """The float graph of a bundle, shipped items to calibrate on, and others to judge by."""
     bundle = open_bundle(folder)
     manifest = bundle.manifest
     signature = manifest.components["model"].signature
-    encode = Preprocessor.from_folder(folder, manifest.preprocessing, signature).texts
-    parts = split(read_calibration(None, "text").items)
-    fit, judged = ([encode(p[i : i + 4]) for i in range(0, len(p), 4)] for p in parts)
+    preprocessor = Preprocessor.from_folder(folder, manifest.preprocessing, signature)
+    is_text = "tokenizer" in manifest.preprocessing
+    encode: Any = preprocessor.texts if is_text else preprocessor.images
+    items: Any = read_calibration(None, "text" if is_text else "image").items[:limit]
+    fit, judged = ([encode(p[i : i + 4]) for i in range(0, len(p), 4)] for p in split(items))
     return read_graph(bundle.path("onnx/model.onnx")), fit, judged
