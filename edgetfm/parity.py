@@ -82,6 +82,11 @@ class Budget:
                 bounds.append(_bound(part))
         return cls(tuple(bounds), drop)
 
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """The same, and '' is the budget that binds nothing."""
+        return cls.parse(text) if text else cls(())
+
     @property
     def of_answers(self) -> str:
         """The part about answers, as text; it holds without labelled data. '' if there is none."""

@@ -39,6 +39,8 @@ TUNING_BATCHES = 8
 NEVER = 1e9
 """A gain that no Mul reaches: smoothing only where it costs nothing."""
 
+Nodes = tuple[str, ...]
+
 GROWTH = 1.6
 """By how much more nodes are left out when what sufficed on the few items does not on the rest."""
 
@@ -92,17 +94,42 @@ def _attempt(shop: Workshop, name: str, recipe: Recipe, note: str) -> Candidate 
 def _repair(shop: Workshop, base: Candidate, journal: Journal) -> None:
     """Leave the most sensitive nodes out of int8, more and more of them until it suffices."""
     found = _sensitivity(shop, base, journal)
+    fewer = 0
     for kept in _growing(found):
-        real = replace(base.recipe, keep_float=kept)
-        made = _attempt(shop, f"int8, {_count(kept)} in float", real, "the most sensitive nodes")
+        made = _in_float(shop, base, found, kept)
         if made is None:
             return
-        made.facts["search"] = found.log
-        made.facts["sensitivity"] = {n: float(f"{g:.3g}") for n, g in found.gains.items()}
         if made.inside:
+            kept = _fewest(shop, base, found, fewer, kept)
             blocks = replace(base.recipe, by_block=kept)
             _attempt(shop, f"int8, {_count(kept)} in blocks", blocks, "the same in 8-bit blocks")
             return
+        fewer = len(kept)
+
+
+def _in_float(shop: Workshop, base: Candidate, found: Sensitivity, kept: Nodes) -> Candidate | None:
+    """The candidate with these nodes in float32, and what was found out about all of them."""
+    real = replace(base.recipe, keep_float=kept)
+    note = "the nodes that cost the most accuracy for their share of the work"
+    made = _attempt(shop, f"int8, {_count(kept)} in float", real, note)
+    if made is not None:
+        made.facts["search"] = found.log
+        made.facts["sensitivity"] = {n: float(f"{g:.3g}") for n, g in found.gains.items()}
+    return made
+
+
+def _fewest(shop: Workshop, base: Candidate, found: Sensitivity, fewer: int, kept: Nodes) -> Nodes:
+    """By bisection the smallest part of `kept` that is inside; `fewer` of them are known not to."""
+    while len(kept) - fewer > 1:
+        middle = kept[: (fewer + len(kept)) // 2]
+        made = _in_float(shop, base, found, middle)
+        if made is None:
+            break
+        if made.inside:
+            kept = middle
+        else:
+            fewer = len(middle)
+    return kept
 
 
 def _count(kept: Iterable[str]) -> str:
@@ -110,11 +137,11 @@ def _count(kept: Iterable[str]) -> str:
     return "1 node" if number == 1 else f"{number} nodes"
 
 
-def _growing(found: Sensitivity) -> Iterator[tuple[str, ...]]:
+def _growing(found: Sensitivity) -> Iterator[Nodes]:
     """The nodes that were found, then more in the order of their effect, then all but one."""
     kept = list(found.kept) or list(found.order[:1])
     while len(kept) < len(found.order):
-        yield tuple(sorted(kept, key=found.order.index))
+        yield tuple(kept)
         rest = [name for name in found.order if name not in kept]
         kept += rest[: max(1, round(len(kept) * (GROWTH - 1)))]
 

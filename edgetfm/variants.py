@@ -256,7 +256,7 @@ def _nodes_left(recipe: Recipe) -> str:
     parts = []
     for names, where in ((recipe.by_block, "in 8-bit blocks"), (recipe.keep_float, "in float32")):
         if names:
-            parts.append(f"{len(names)} left {where}: {', '.join(names)}")
+            parts.append(f"{len(names)} of the products are left {where}: {', '.join(names)}")
     return "; ".join(parts)
 
 

@@ -18,7 +18,7 @@ from edgetfm.float_graph import ask, prove_float, write_float_graph
 from edgetfm.foreign_files import is_foreign
 from edgetfm.goal import AnyPath, Goal, Wanted
 from edgetfm.metric import bind_metric
-from edgetfm.parity import FLOAT_BOUND, Ledger, Rung, rung
+from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import (
     VECTOR_FILES,
@@ -34,6 +34,8 @@ from edgetfm.tasks import TASKS
 from edgetfm.variants import choose, finish
 
 if TYPE_CHECKING:
+    from edgetfm.foreign import Foreign
+    from edgetfm.sources import Source
     from edgetfm.training import TrainResult
 
 
@@ -269,6 +271,7 @@ def verify_bundle(
     subject = Subject.of_bundle(manifest)
     vectors = read_vectors(bundle)
     ledger = Ledger(machine=machine())
+    budget = Budget.of_text(manifest.budget).of_answers
     for precision, variant in manifest.components["model"].variants.items():
         progress(f"replaying {precision} on {device}", 0, 0)
         answers = answers_of(
@@ -280,7 +283,7 @@ def verify_bundle(
             signature=subject.signature,
         )
         name = f"{precision} on {device}"
-        ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, manifest.budget)
+        ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, budget)
     if reference is not None:
         ledger.rungs += _asked_again(bundle, subject, reference, trust_remote_code, progress)
     return ledger
@@ -289,28 +292,46 @@ def verify_bundle(
 def _asked_again(
     bundle: Bundle, subject: Subject, reference: AnyPath, trust: bool, progress: Progress
 ) -> list[Rung]:
-    """Ask PyTorch again, and judge every variant by it on the shipped sample."""
-    from edgetfm.sources import open_source
-
+    """Ask the source again, and judge every variant by it on the shipped sample, or the vectors."""
     manifest = bundle.manifest
-    opened = open_source(reference, task=manifest.task, trust_remote_code=trust)
+    opened: Source | Foreign
+    if is_foreign(reference):
+        from edgetfm.foreign import open_foreign
+
+        opened = open_foreign(reference, task=manifest.task)
+    else:
+        from edgetfm.sources import open_source
+
+        opened = open_source(reference, task=manifest.task, trust_remote_code=trust)
     if opened.provenance.get("sha256") != manifest.source.get("sha256"):
         raise InputError(
             f"{reference} is not what {bundle.root} was exported from: its hash differs "
             f"({manifest.source.get('name')} was the source)"
         )
-    preprocessor = Preprocessor.from_folder(bundle.root, manifest.preprocessing, subject.signature)
-    evidence = gather(preprocessor, subject.signature, subject.task, Goal("auto"), opened.sample)
-    truth = ask(opened.reference(), evidence.judged, "PyTorch", progress)
+    judged = read_vectors(bundle).cases
+    if manifest.preprocessing:
+        preprocessor = Preprocessor.from_folder(
+            bundle.root, manifest.preprocessing, subject.signature
+        )
+        sample = getattr(opened, "sample", None)
+        judged = gather(preprocessor, subject.signature, subject.task, Goal("auto"), sample).judged
+    truth = ask(opened.reference(), judged, subject.oracle, progress)
     rungs = []
     for precision, variant in manifest.components["model"].variants.items():
         path = bundle.path(variant.file)
-        answers = answers_of(path, evidence.judged, settings=manifest.session)
-        comparison = subject.compare(answers, truth, evidence.judged)
-        bound = FLOAT_BOUND if precision == "fp32" else manifest.budget
+        answers = answers_of(path, judged, settings=manifest.session)
+        comparison = subject.compare(answers, truth, judged)
+        budget = Budget.of_text(manifest.budget).of_answers
+        bound = FLOAT_BOUND if precision == "fp32" else budget
         output = "" if precision == "fp32" else subject.judged_output
         rungs.append(
-            rung(precision, f"PyTorch ({reference})", comparison, bound=bound, bound_on=output)
+            rung(
+                precision,
+                f"{subject.oracle} ({reference})",
+                comparison,
+                bound=bound,
+                bound_on=output,
+            )
         )
     return rungs
 

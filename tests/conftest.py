@@ -110,6 +110,28 @@ def masked_lm_bundle(masked_lm_folder: Path, tmp_path_factory: pytest.TempPathFa
     return export_plain(masked_lm_folder, tmp_path_factory.mktemp("masked-lm") / "bundle", None)
 
 
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path]:
+    """A classifier trained for a few seconds, and a folder LABEL/FILE of its test pictures."""
+    from PIL import Image
+
+    from edgetfm.training import TrainConfig, train
+    from edgetfm.training.data import load_dataset
+
+    folder = tmp_path_factory.mktemp("digits")
+    model = {"patch_size": [4, 4], "width": 32, "layers": 2, "heads": 2, "inner": 32}
+    config = TrainConfig(
+        family="vit", task="image-classification", dataset="digits", epochs=3, batch=32,
+        learning_rate=5e-3, threads=1, model=model,
+    )  # fmt: skip
+    checkpoint = train(config, folder / "checkpoint").checkpoint
+    test = load_dataset("digits").test
+    for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
+        (folder / "pictures" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, :, 0]).save(folder / "pictures" / str(label) / f"{i}.png")
+    return export_plain(checkpoint, folder / "bundle", None), folder / "pictures"
+
+
 def export_plain(source: Path, target: Path, task: str | None) -> Exported:
     """A bundle with nothing in it but the fp32 graph: no proof, no quantization."""
     from edgetfm.bundle import BundleWriter, Component, Manifest, Variant

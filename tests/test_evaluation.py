@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from edgetfm import load, pipeline
 from edgetfm.errors import DataError, InputError
@@ -93,26 +92,6 @@ def test_pairs_of_texts_are_classified_as_pairs(
     row = {"text": "a river", "text_pair": "the mill", "label": answer}
     data = labelled(write(tmp_path / "a.jsonl", [row]), TEXT, NAMES)
     assert judge(data, exported) == {"accuracy": 1.0}
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path]:
-    """A classifier trained for a few seconds, and a folder LABEL/FILE of its test pictures."""
-    from edgetfm.training import TrainConfig, train
-    from edgetfm.training.data import load_dataset
-
-    folder = tmp_path_factory.mktemp("digits")
-    model = {"patch_size": [4, 4], "width": 32, "layers": 2, "heads": 2, "inner": 32}
-    config = TrainConfig(
-        family="vit", task="image-classification", dataset="digits", epochs=3, batch=32,
-        learning_rate=5e-3, threads=1, model=model,
-    )  # fmt: skip
-    checkpoint = train(config, folder / "checkpoint").checkpoint
-    test = load_dataset("digits").test
-    for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
-        (folder / "pictures" / str(label)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[:, :, 0]).save(folder / "pictures" / str(label) / f"{i}.png")
-    return export_plain(checkpoint, folder / "bundle", None), folder / "pictures"
 
 
 def test_accuracy_on_pictures_is_what_sklearn_counts(digits: tuple[Exported, Path]) -> None:
