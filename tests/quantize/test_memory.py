@@ -13,8 +13,9 @@ import pytest
 from tests.conftest import _package_folder, export_plain
 
 LIMIT = 500_000_000
-"""Bytes of anonymous memory above the imports. Of 450 MB that were measured, 64 are statistics of
-all activations, 64 samples of them, 100 the data's token ids, and the rest is onnxruntime's."""
+"""Bytes of anonymous memory above the imports. 384 MB were measured, and 445 on texts that are all
+as long as the model takes: 64 MiB are statistics of all activations, 64 samples of them, 40 to 85
+token ids, the rest the graph's and onnxruntime's."""
 
 CALIBRATED = 10_000
 
@@ -85,5 +86,5 @@ def test_ten_thousand_texts_are_calibrated_on_in_half_a_gigabyte(
     assert run.returncode == 0, run.stderr
     measured = json.loads(run.stdout.splitlines()[-1])
     assert measured["items"] >= CALIBRATED
-    assert measured["products"] == 36
+    assert measured["products"] == 24  # query, key and value are one
     assert measured["peak"] <= LIMIT
