@@ -45,10 +45,10 @@ def read_items(path: Path | None, signature: Signature, limit: int) -> tuple[lis
     its first is not the batch. DataError without a file, with the command that makes one.
     """
     if path is None or path.suffix != ".npz":
-        given = "there is no tokenizer and no image processor beside the graph"
-        wrong = "" if path is None else f" and {path.name} is no .npz file"
+        given = "nothing" if path is None else path.name
         raise DataError(
-            f"{given}{wrong}: its inputs are calibrated on arrays\n{how_to_give(signature)}"
+            "no tokenizer and no image processor stands beside this graph: it is calibrated on "
+            f"arrays in a .npz file, {given} was given\nmake one: {how_to_give(signature)}"
         )
     whole = _one_axis_more(path, signature)
     read = signature

