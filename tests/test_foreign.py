@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -24,12 +25,20 @@ from edgetfm.errors import DataError, InputError, OutputError
 from edgetfm.foreign import open_foreign
 from edgetfm.foreign_files import is_foreign
 from edgetfm.quantize.items import Whole, items
+from edgetfm.runtime import tuning
 from edgetfm.runtime.bench import bench
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.session import make_session
 from edgetfm.workflow import ExportResult, inspect_bundle
 
 EXPORTERS = (pytest.param(True, id="dynamo"), pytest.param(False, id="torchscript"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_rounds() -> Iterator[None]:
+    """How fast these models are is not asked here: latency is measured in short rounds."""
+    with mock.patch.dict(tuning.interleaved.__kwdefaults__, seconds=0.004):
+        yield
 
 
 @contextlib.contextmanager
@@ -289,6 +298,7 @@ def test_a_graph_of_fixed_sizes_is_asked_for_no_others(
     assert pipeline(result.path)("A boat.")
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_not_the_first_axis_is_never_split(tmp_path: Path) -> None:
     """[time, batch, width]: an item is a whole array, for a row of it is not one."""
     path = tmp_path / "encoder.onnx"
