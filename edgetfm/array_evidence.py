@@ -12,6 +12,7 @@ import numpy as np
 from edgetfm.errors import DataError
 from edgetfm.quantize.arrays import join, read_arrays
 from edgetfm.quantize.items import Whole
+from edgetfm.runtime.text import TextEncoder
 from edgetfm.signature import Feeds, Signature, TensorSpec
 
 BATCHES = (1, 2, 3, 8)
@@ -38,8 +39,12 @@ def has_batch(signature: Signature) -> bool:
     return firsts in ({"batch"}, {1})
 
 
-def read_items(path: Path | None, signature: Signature, limit: int) -> tuple[list[Feeds], str, str]:
+def read_items(
+    path: Path | None, signature: Signature, limit: int, encoder: TextEncoder | None = None
+) -> tuple[list[Feeds], str, str]:
     """Feeds of one item each from a .npz file, its name and their fingerprint.
+
+    encoder: the model's tokenizer, if it has one; token ids that are no text of it are refused.
 
     Arrays hold an item in each row, [items, ...], or have one axis more than the graph takes, if
     its first is not the batch. DataError without a file, with the command that makes one.
@@ -56,7 +61,7 @@ def read_items(path: Path | None, signature: Signature, limit: int) -> tuple[lis
         lifted = [TensorSpec(t.name, t.dtype, (1, *t.shape)) for t in signature.inputs]
         read = Signature(tuple(lifted), signature.outputs)
     try:
-        found = read_arrays(path, read, limit)
+        found = read_arrays(path, read, limit, encoder=encoder)
     except DataError as error:
         raise DataError(f"{error}\nexpected: {how_to_give(signature)}") from error
     items: list[Feeds] = [dict(item) for item in found.items]  # type: ignore[arg-type]

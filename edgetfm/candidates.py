@@ -12,7 +12,7 @@ from edgetfm.draft import Draft
 from edgetfm.errors import DeviceError, QuantizationError
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.parity import Budget, Measures, Rung, rung
-from edgetfm.proof import DEVICE_BOUNDS, answers_of, invariant_rungs, session_run
+from edgetfm.proof import answers_of, device_bound, invariant_rungs, session_run
 from edgetfm.quantize import Recipe, quantize_graph
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.saturation import make_safe
@@ -160,14 +160,17 @@ class Workshop:
         self._measure_metric(candidate, budget)
         if not candidate.inside:
             return
+        answered, asked = answers[len(evidence.judged) :], len(draft.truth)
         plain = answers_of(candidate.path, evidence.cases, optimize=False)
-        comparison = subject.compare(answers[len(evidence.judged) :], plain, evidence.cases)
+        own = subject.compare(answered[:asked], draft.truth, evidence.cases[:asked]).measures()
+        bound, why = device_bound(precision, own, subject.oracle)
         candidate.rungs.append(
             rung(
                 f"{precision} optimized",
                 f"{precision} graph",
-                comparison,
-                bound=DEVICE_BOUNDS[candidate.recipe.precision],
+                subject.compare(answered, plain, evidence.cases),
+                bound=bound,
+                note=why,
             )
         )
         candidate.rungs += invariant_rungs(

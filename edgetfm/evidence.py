@@ -16,6 +16,7 @@ from edgetfm.goal import Goal
 from edgetfm.quantize.calibration import read_calibration
 from edgetfm.runtime.cases import parity_cases
 from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.text import TextEncoder
 from edgetfm.signature import Array, Feeds, Signature
 from edgetfm.tasks import Task
 
@@ -71,6 +72,8 @@ def gather(
     if not goal.quantizes:
         return Evidence(cases, [], [], {})
     data = shipped
+    if goal.calibration is not None and goal.calibration.suffix == ".npz":
+        return replace(_from_arrays(signature, goal, preprocessor.text), cases=cases)
     if goal.calibration is not None:
         data = read_calibration(goal.calibration, task.modality, goal.samples)
     fit, judge = split(data.items)
@@ -85,9 +88,9 @@ def gather(
     )
 
 
-def _from_arrays(signature: Signature, goal: Goal) -> Evidence:
-    """The evidence of a model whose inputs nobody knows how to make: the user's arrays."""
-    items, name, fingerprint = read_items(goal.calibration, signature, goal.samples)
+def _from_arrays(signature: Signature, goal: Goal, encoder: TextEncoder | None = None) -> Evidence:
+    """The user's arrays: all there is for a model whose inputs nobody knows how to make."""
+    items, name, fingerprint = read_items(goal.calibration, signature, goal.samples, encoder)
     cases = array_cases(items, signature)
     if not goal.quantizes:
         return Evidence(cases, [], [], {})

@@ -111,20 +111,7 @@ def export_model(
         prove_float(draft, opened)
         draft.metric = bind_metric(draft, goal, preprocessor, opened.labels)
         chosen = choose(draft, goal, Path(output))
-        manifest = Manifest(
-            task=opened.task,
-            family=opened.family.name,
-            route=opened.route,
-            default=chosen,
-            components={"model": Component(signature, draft.variants)},
-            source=opened.provenance,
-            preprocessing=opened.preprocessing,
-            labels=opened.labels,
-            budget=draft.budget,
-            calibration=evidence.facts,
-            versions=_versions(),
-            licence=opened.licence,
-        )
+        manifest = _manifest(opened, opened.family.name, draft, chosen)
         bundle = finish(draft, manifest, keep_fp32=keep_fp32)
     return _result(bundle, draft, started)
 
@@ -233,23 +220,28 @@ def _quantize_foreign(
         prove_float(draft)
         draft.metric = bind_metric(draft, goal, preprocessor, opened.labels)
         chosen = choose(draft, goal, target)
-        manifest = Manifest(
-            task=opened.task,
-            family=opened.family,
-            route=opened.route,
-            default=chosen,
-            components={"model": Component(opened.signature, draft.variants)},
-            source=opened.provenance,
-            preprocessing=opened.preprocessing,
-            labels=opened.labels,
-            budget=draft.budget,
-            calibration=evidence.facts,
-            versions=_versions(),
-            licence=opened.licence,
-            row_by_row=draft.subject.row_by_row,
-        )
+        manifest = _manifest(opened, opened.family, draft, chosen)
         bundle = finish(draft, manifest, keep_fp32=False)
     return _result(bundle, draft, started)
+
+
+def _manifest(opened: Source | Foreign, family: str, draft: Draft, chosen: str) -> Manifest:
+    """What a new bundle says of itself."""
+    return Manifest(
+        task=opened.task,
+        family=family,
+        route=opened.route,
+        default=chosen,
+        components={"model": Component(opened.signature, draft.variants)},
+        source=opened.provenance,
+        preprocessing=opened.preprocessing,
+        labels=opened.labels,
+        budget=draft.budget,
+        calibration=draft.evidence.facts,
+        versions=_versions(),
+        licence=opened.licence,
+        row_by_row=draft.subject.row_by_row,
+    )
 
 
 def verify_bundle(

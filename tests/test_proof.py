@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 
 from edgetfm.bundle import BundleWriter, open_bundle
-from edgetfm.parity import FLOAT_BOUND, rung
-from edgetfm.proof import DEVICE_BOUNDS, Subject, Vectors, float_rungs, replay_rungs, write_vectors
+from edgetfm.parity import FLOAT_BOUND, Measures, rung
+from edgetfm.proof import (
+    DEVICE_BOUNDS,
+    Subject,
+    Vectors,
+    device_bound,
+    float_rungs,
+    replay_rungs,
+    write_vectors,
+)
 from edgetfm.runtime.session import without_spinning
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tasks import TASKS
@@ -118,3 +126,20 @@ def test_sessions_that_take_turns_sleep_while_they_wait_unless_told_otherwise() 
     assert made["config_entries"] == {spinning: "0", "session.disable_prepacking": "1"}
     assert without_spinning({"config_entries": {spinning: "1"}})["config_entries"][spinning] == "1"
     assert spinning not in given["config_entries"]
+
+
+def test_a_variant_may_differ_from_itself_as_far_as_from_the_oracle() -> None:
+    """Two right answers with other roundings; float32 and float16 have no such choice."""
+    near = {"logits": Measures(8, 0.1, 0.01, 0.01, 0.9999, 0.999)}
+    assert device_bound("int8", near, "PyTorch") == (DEVICE_BOUNDS["int8"], "")
+    far = near | {"hidden": Measures(8, 0.1, 0.01, 0.08, 0.9985, 0.99)}
+    bound, why = device_bound("int8", far, "PyTorch")
+    assert bound == "cosine:0.9985,worst_cosine:0.99,max_error:0.08"
+    assert why == "no farther from itself than from PyTorch"
+    for precision in ("fp32", "fp16"):
+        assert device_bound(precision, far, "PyTorch") == (DEVICE_BOUNDS[precision], "")
+
+
+def test_an_answer_that_is_no_number_widens_no_bound() -> None:
+    broken = {"logits": Measures(8, float("nan"), 0.0, float("nan"), float("nan"), float("nan"))}
+    assert device_bound("int8", broken, "PyTorch") == (DEVICE_BOUNDS["int8"], "")
