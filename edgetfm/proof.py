@@ -59,7 +59,7 @@ def device_bound(precision: str, own: Mapping[str, Measures], oracle: str) -> tu
     wider = {
         name: value
         for name, value in measured.items()
-        if (value > usual[name]) == (name == "max_error")
+        if (value > usual[name] if name == "max_error" else value < usual[name])
     }
     bounds = usual | {name: float(f"{value:.6f}") for name, value in wider.items()}
     note = f"no farther from itself than from {oracle}" if wider else ""
