@@ -42,7 +42,7 @@ def test_a_model_called_like_a_precision_is_a_model(
     assert parsed("--quantize", "q4", "-o", "out") == ("auto", "q4")
 
 
-@pytest.mark.parametrize("word", ["int4", "q4", "FP8", "uint8", "float16"])
+@pytest.mark.parametrize("word", ["int3", "q4", "FP8", "uint8", "float16"])
 def test_an_unknown_precision_is_refused_by_name(word: str) -> None:
     with pytest.raises(click.BadParameter, match=f"'{word}' is not one of 'auto', 'int8'"):
         parsed("--quantize", word, "model", "-o", "out")

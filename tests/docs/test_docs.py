@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 FIRST_STEPS = ("README.md", "docs/getting-started.md", "docs/bundle.md")
+QUANTIZATION = ("docs/quantization.md",)
 NEW_FAMILY = ("docs/adding-a-family.md",)
 
 
@@ -128,6 +129,16 @@ def test_the_first_steps_work_as_written(
     assert (work / "minilm-int8" / "report.html").is_file()
 
 
+@pytest.mark.slow
+def test_the_choices_of_quantization_work_as_written(
+    tmp_path: Path, environment: dict[str, str], minilm_folder: Path
+) -> None:
+    work = tmp_path / "work"
+    (work / "sentence-transformers").mkdir(parents=True)
+    (work / "sentence-transformers" / "all-MiniLM-L6-v2").symlink_to(minilm_folder)
+    assert read_out(QUANTIZATION[0], work, environment) >= 9
+
+
 def test_a_family_from_outside_works_as_written(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -145,7 +156,7 @@ def test_a_family_from_outside_works_as_written(
 
 
 def test_every_page_is_walked() -> None:
-    walked = {ROOT / page for page in (*FIRST_STEPS, *NEW_FAMILY)}
+    walked = {ROOT / page for page in (*FIRST_STEPS, *QUANTIZATION, *NEW_FAMILY)}
     with_commands = {p for p in DOCS if any(b.language == "console" for b in blocks(p))}
     assert with_commands <= walked
     assert walked <= set(DOCS)
