@@ -12,7 +12,7 @@ from edgetfm.draft import Draft
 from edgetfm.errors import DeviceError, QuantizationError
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.parity import Budget, Measures, Rung, rung
-from edgetfm.proof import answers_of, device_bound, invariant_rungs, session_run
+from edgetfm.proof import answers_of, device_rung, invariant_rungs, session_run
 from edgetfm.quantize import Recipe, quantize_graph
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.saturation import make_safe
@@ -163,16 +163,9 @@ class Workshop:
         answered, asked = answers[len(evidence.judged) :], len(draft.truth)
         plain = answers_of(candidate.path, evidence.cases, optimize=False)
         own = subject.compare(answered[:asked], draft.truth, evidence.cases[:asked]).measures()
-        bound, why = device_bound(precision, own, subject.oracle)
-        candidate.rungs.append(
-            rung(
-                f"{precision} optimized",
-                f"{precision} graph",
-                subject.compare(answered, plain, evidence.cases),
-                bound=bound,
-                note=why,
-            )
-        )
+        name, against = f"{precision} optimized", f"{precision} graph"
+        compared = subject.compare(answered, plain, evidence.cases)
+        candidate.rungs.append(device_rung(precision, name, against, compared, own, subject.oracle))
         candidate.rungs += invariant_rungs(
             subject,
             candidate.path,

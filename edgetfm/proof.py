@@ -32,7 +32,7 @@ DEVICE_BOUNDS = {
 """What a variant may differ on another device from what it answered on the exporting CPU.
 
 Kernels sum in other orders, which moves float32 by a few ulps a layer; in int8 it can flip a
-rounding (2e-4 between MiniLM optimized and not; see `device_bound`). A wrong kernel, such as one
+rounding (2e-4 between MiniLM optimized and not; see `device_rung`). A wrong kernel, such as one
 that saturates, is far outside. The bound on max_error is for short rows: the cosine of a single
 score is its sign, and that of two logits hardly more.
 """
@@ -40,30 +40,32 @@ score is its sign, and that of two logits hardly more.
 _EXACT = ("fp32", "fp16")
 
 
-def device_bound(precision: str, own: Mapping[str, Measures], oracle: str) -> tuple[str, str]:
-    """What a variant may differ from its own answers elsewhere, and why if that is unusually far.
+def device_rung(
+    precision: str,
+    name: str,
+    against: str,
+    comparison: Comparison,
+    own: Mapping[str, Measures],
+    oracle: str,
+) -> Rung:
+    """A variant against its own answers elsewhere, held to DEVICE_BOUNDS or to what it can hold.
 
     own: its distance from the oracle, by output. One activation that is rounded otherwise changes
     the range of the next, and some layers on every rounding is another: MiniLM exported by
     TorchScript stands at 0.9991 to itself unoptimized, where both are at 0.9985 to float32. So
     two right answers may be as far apart as each is from the oracle, and no farther.
     """
-    if precision in _EXACT or not own:
-        return DEVICE_BOUNDS[precision], ""
-    usual = dict(Budget.parse(DEVICE_BOUNDS[precision]).bounds)
-    measured = {
-        "cosine": min(m.cosine for m in own.values()),
-        "worst_cosine": min(m.worst_cosine for m in own.values()),
-        "max_error": max(m.max_error for m in own.values()),
-    }
-    wider = {
-        name: value
-        for name, value in measured.items()
-        if (value > usual[name] if name == "max_error" else value < usual[name])
-    }
-    bounds = usual | {name: float(f"{value:.6f}") for name, value in wider.items()}
-    note = f"no farther from itself than from {oracle}" if wider else ""
-    return str(Budget(tuple(bounds.items()))), note
+    usual = rung(name, against, comparison, bound=DEVICE_BOUNDS[precision])
+    if usual.passed or precision in _EXACT or not own:
+        return usual
+    bounds = dict(Budget.parse(DEVICE_BOUNDS[precision]).bounds)
+    for measure, better in (("cosine", min), ("worst_cosine", min), ("max_error", max)):
+        value = better(getattr(m, measure) for m in own.values())
+        if np.isfinite(value):
+            bounds[measure] = better(bounds[measure], float(f"{value:.6f}"))
+    bound = str(Budget(tuple(bounds.items())))
+    note = f"no farther from itself than from {oracle}"
+    return rung(name, against, comparison, bound=bound, note=note)
 
 
 VECTOR_FILES = ("vectors.npz", "vectors.json")
@@ -325,8 +327,7 @@ def replay_rungs(
     note = f"as shipped, these few cases miss the budget: {'; '.join(missed)}" if missed else ""
     against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
     own = subject.compare(vectors.shipped, vectors.pytorch, vectors.cases).measures()
-    bound, why = device_bound(precision, own, subject.oracle)
     return [
         against_oracle(answers, note),
-        rung(name, "the exporting CPU", against_shipped, bound=bound, note=why),
+        device_rung(precision, name, "the exporting CPU", against_shipped, own, subject.oracle),
     ]

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from edgetfm.bundle import BundleWriter, open_bundle
-from edgetfm.parity import FLOAT_BOUND, Measures, rung
+from edgetfm.parity import FLOAT_BOUND, Measures, Rung, rung
 from edgetfm.proof import (
     DEVICE_BOUNDS,
     Subject,
     Vectors,
-    device_bound,
+    device_rung,
     float_rungs,
     replay_rungs,
     write_vectors,
@@ -130,16 +130,28 @@ def test_sessions_that_take_turns_sleep_while_they_wait_unless_told_otherwise() 
 
 def test_a_variant_may_differ_from_itself_as_far_as_from_the_oracle() -> None:
     """Two right answers with other roundings; float32 and float16 have no such choice."""
-    near = {"logits": Measures(8, 0.1, 0.01, 0.01, 0.9999, 0.999)}
-    assert device_bound("int8", near, "PyTorch") == (DEVICE_BOUNDS["int8"], "")
-    far = near | {"hidden": Measures(8, 0.1, 0.01, 0.08, 0.9985, 0.99)}
-    bound, why = device_bound("int8", far, "PyTorch")
-    assert bound == "cosine:0.9985,worst_cosine:0.99,max_error:0.08"
-    assert why == "no farther from itself than from PyTorch"
-    for precision in ("fp32", "fp16"):
-        assert device_bound(precision, far, "PyTorch") == (DEVICE_BOUNDS[precision], "")
+    subject = classifier(4)
+    one, other = logits([[1.0, 0, 0, 0]]), logits([[1.0, 0.05, 0, 0]])
+    compared = subject.compare(one, other, CASES[:1])
+    far = {"logits": Measures(1, 0.1, 0.01, 0.08, 0.9985, 0.99)}
+    near = {"logits": Measures(1, 0.0, 0.0, 0.0, 1.0, 1.0)}
+
+    def held(precision: str, own: dict[str, Measures]) -> Rung:
+        return device_rung(precision, "int8", "itself", compared, own, "PyTorch")
+
+    assert held("int8", far).passed
+    assert held("int8", far).bound == "cosine:0.9985,worst_cosine:0.99,max_error:0.08"
+    assert held("int8", far).note == "no farther from itself than from PyTorch"
+    assert not held("int8", near).passed
+    assert not held("fp16", far).passed
+    nothing = {"logits": Measures(1, *[float("nan")] * 5)}
+    assert not held("int8", nothing).passed
 
 
-def test_an_answer_that_is_no_number_widens_no_bound() -> None:
-    broken = {"logits": Measures(8, float("nan"), 0.0, float("nan"), float("nan"), float("nan"))}
-    assert device_bound("int8", broken, "PyTorch") == (DEVICE_BOUNDS["int8"], "")
+def test_the_usual_bound_is_named_where_it_holds() -> None:
+    subject = classifier(4)
+    one = logits([[1.0, 0, 0, 0]])
+    far = {"logits": Measures(1, 0.1, 0.01, 0.08, 0.9985, 0.99)}
+    compared = subject.compare(one, one, CASES[:1])
+    found = device_rung("int8", "int8", "itself", compared, far, "PyTorch")
+    assert (found.bound, found.note) == (DEVICE_BOUNDS["int8"], "")
