@@ -221,6 +221,21 @@ def _check_ids(tokenizer: Any, vocabulary: int, folder: Path) -> None:
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
+def read_image_size(folder: Path, known: Any) -> tuple[int, int]:
+    """(height, width) of the pictures that preprocessor_config.json makes.
+
+    known: the size in the model's config, for a processor that names none; 224 without either.
+    """
+    data = read_json(folder / "preprocessor_config.json")
+    size = data.get("crop_size") if data.get("do_center_crop") else data.get("size")
+    if isinstance(size, dict) and set(size) == {"shortest_edge"} and "crop_pct" in data:
+        size = size["shortest_edge"]
+    if size is None or (isinstance(size, dict) and not {"height", "width"} <= set(size)):
+        size = known if known is not None else 224
+    height, width = _square(list(size) if isinstance(size, tuple) else size)
+    return height, width
+
+
 def read_image_processor(folder: Path, config: Any) -> Prepared:
     """How a picture becomes pixel values, from preprocessor_config.json.
 
@@ -232,6 +247,8 @@ def read_image_processor(folder: Path, config: Any) -> Prepared:
     size = data.get("size", {"height": height, "width": width})
     crop = _square(data.get("crop_size", [height, width])) if data.get("do_center_crop") else None
     resize = _resize(size, path) if data.get("do_resize", True) else {"mode": "none"}
+    if resize["mode"] == "shortest_edge" and "crop_pct" in data:
+        resize, crop = _cropped_share(int(resize["edge"]), data["crop_pct"], path)
     target = resize.get("size", [height, width])
     final = crop or target
     channels = config.channels
@@ -283,6 +300,19 @@ def _resize(size: Any, path: Path) -> dict[str, Any]:
             raise SourceError(f"{path}: the shortest edge is {edge!r}")
         return {"mode": "shortest_edge", "edge": edge}
     return {"mode": "exact", "size": _square(size)}
+
+
+_WHOLE_FROM = 384
+"""Pixels from which ConvNeXt's processor resizes to a square and crops nothing."""
+
+
+def _cropped_share(edge: int, share: Any, path: Path) -> tuple[dict[str, Any], list[int] | None]:
+    """ConvNeXt's resize and crop: the middle `share` of each side is what the model sees."""
+    if edge >= _WHOLE_FROM:
+        return {"mode": "exact", "size": [edge, edge]}, None
+    if not _is_number(share) or not 0 < share <= 1:
+        raise SourceError(f"{path}: crop_pct is {share!r}, expected a share of 1")
+    return {"mode": "shortest_edge", "edge": int(edge / share)}, [edge, edge]
 
 
 # --- licence ------------------------------------------------------------------------------------

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgetfm.bundle import Variant
 from edgetfm.draft import FP32, Draft
-from edgetfm.errors import ParityError, listed
-from edgetfm.parity import FLOAT_BOUND, rung
+from edgetfm.errors import InputError, ParityError, listed
+from edgetfm.parity import FLOAT_BOUND, Budget, rung
 from edgetfm.progress import Progress
-from edgetfm.proof import Run, float_rungs
+from edgetfm.proof import Run, Subject, compare_alone, float_rungs
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
 from edgetfm.signature import Feeds
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def write_float_graph(opened: Source, draft: Draft) -> None:
-    """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time."""
+    """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time.
+
+    What the adapter exports is PyTorch's own module: there is nothing of ours to compare with it.
+    """
     from edgetfm.export import discard, to_onnx
     from edgetfm.graphs import write_graph
     from edgetfm.sources import eager
@@ -29,17 +33,27 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
     reference = opened.reference()
     draft.truth = ask(reference, evidence.cases, "PyTorch, shapes", draft.progress)
     draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
+    if opened.route == "adapter":
+        draft.subject = row_by_row(draft, reference, "transformers")
     del reference
     return_freed()
     module = opened.module()
-    ours = [eager(module)(feeds) for feeds in evidence.cases]
-    comparison = subject.compare(ours, draft.truth, evidence.cases)
-    draft.ledger.rungs.append(
-        rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
-    )
-    draft.progress("exporting the graph", 0, 0)
     signature = subject.signature
-    graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
+    if opened.route == "adapter":
+        from edgetfm.export.adapter import adapt
+        from edgetfm.quantize.normalize import normalize
+
+        draft.progress("exporting the graph", 0, 0)
+        graph = adapt(module, signature.inputs, signature.outputs, progress=draft.progress)
+        graph = normalize(graph)
+    else:
+        ours = [eager(module)(feeds) for feeds in evidence.cases]
+        comparison = subject.compare(ours, draft.truth, evidence.cases)
+        draft.ledger.rungs.append(
+            rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
+        )
+        draft.progress("exporting the graph", 0, 0)
+        graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
     file, data = write_graph(graph, draft.writer, FP32)
     draft.variants["fp32"] = Variant(file, data)
     del graph
@@ -79,3 +93,31 @@ def ask(run: Run, feeds: Sequence[Feeds], what: str, progress: Progress) -> list
         progress(f"asking {what}", done, len(feeds))
         answers.append(run(inputs))
     return answers
+
+
+def row_by_row(draft: Draft, run: Run, who: str) -> Subject:
+    """The subject, with what the oracle itself keeps to: rows alone answer as in a padded batch.
+
+    Where it does not, nothing made of it can: a note says so, and it is not asked of the graphs.
+    """
+    subject = draft.subject
+    pairs = [(c, t) for c, t in zip(draft.evidence.cases, draft.truth, strict=True) if _rows(c) > 1]
+    if not pairs or not all(t.shape and t.shape[0] == "batch" for t in subject.signature.inputs):
+        return replace(subject, row_by_row=False)
+    try:
+        alone = compare_alone(subject, run, [c for c, _ in pairs], [t for _, t in pairs])
+    except (InputError, IndexError, ValueError):  # it takes no other size, or has no rows
+        return replace(subject, row_by_row=False)
+    budget = Budget.parse(FLOAT_BOUND)
+    missed = [f"{n}: {m}" for n, found in alone.measures().items() for m in budget.misses(found)]
+    if missed:
+        draft.notes.append(
+            f"{who} answers a row otherwise alone than in a padded batch, and so does what is "
+            f"made of it ({', '.join(missed)})"
+        )
+    return replace(subject, row_by_row=not missed)
+
+
+def _rows(feeds: Feeds) -> int:
+    first = next(iter(feeds.values()))
+    return len(first) if first.ndim else 0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +20,11 @@ from edgetfm.bundle import ONNX_FILE, Variant
 from edgetfm.draft import FP32, Draft
 from edgetfm.errors import InputError, OutputError, SourceError, listed
 from edgetfm.files import sha256
-from edgetfm.float_graph import ask
+from edgetfm.float_graph import ask, row_by_row
 from edgetfm.foreign_files import graph_file, home_of
 from edgetfm.foreign_signature import TEXT_INPUTS, read_signature
 from edgetfm.graphs import external_files, read_graph, save_graph, write_graph
-from edgetfm.parity import FLOAT_BOUND, Budget
-from edgetfm.proof import Run, Subject, compare_alone, session_run
+from edgetfm.proof import Run, Subject, session_run
 from edgetfm.quantize.normalize import check_float, name_nodes, normalize
 from edgetfm.runtime.memory import return_freed
 from edgetfm.signature import Feeds, Signature
@@ -228,7 +227,7 @@ def write_foreign_graph(opened: Foreign, draft: Draft) -> None:
     run = opened.reference()
     draft.truth = ask(_explained(run, opened), evidence.cases, ONNX_FILE, draft.progress)
     draft.judged = ask(_explained(run, opened), evidence.judged, ONNX_FILE, draft.progress)
-    draft.subject = _row_by_row(draft, run)
+    draft.subject = row_by_row(draft, run, "the file")
     del run
     return_freed()
     draft.progress("reading the graph", 0, 0)
@@ -255,28 +254,3 @@ def _explained(run: Run, opened: Foreign) -> Run:
             ) from error
 
     return checked
-
-
-def _row_by_row(draft: Draft, run: Callable[[Feeds], Feeds]) -> Subject:
-    """The subject, with what the file itself keeps to: rows alone answer as in a padded batch."""
-    subject = draft.subject
-    pairs = [(c, t) for c, t in zip(draft.evidence.cases, draft.truth, strict=True) if _rows(c) > 1]
-    if not pairs or not all(t.shape and t.shape[0] == "batch" for t in subject.signature.inputs):
-        return replace(subject, row_by_row=False)
-    try:
-        alone = compare_alone(subject, run, [c for c, _ in pairs], [t for _, t in pairs])
-    except (InputError, IndexError, ValueError):  # it takes no other size, or has no rows
-        return replace(subject, row_by_row=False)
-    budget = Budget.parse(FLOAT_BOUND)
-    missed = [f"{n}: {m}" for n, found in alone.measures().items() for m in budget.misses(found)]
-    if missed:
-        draft.notes.append(
-            "the file answers a row otherwise alone than in a padded batch, and so does what is "
-            f"made of it ({', '.join(missed)})"
-        )
-    return replace(subject, row_by_row=not missed)
-
-
-def _rows(feeds: Feeds) -> int:
-    first = next(iter(feeds.values()))
-    return len(first) if first.ndim else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,9 +39,8 @@ def read_signature(model: ir.Model, ask: Ask) -> Signature:
         raise InputError(f"this graph cannot be used:\n{listed(problems)}")
     for named in _namings([s for s in inputs if s is not None]):
         given = [s for s in outputs if s is not None]
-        found = _asked(Signature(named, tuple(given)), ask)
-        if found is not None:
-            return found
+        with contextlib.suppress(InputError):
+            return asked(Signature(named, tuple(given)), ask)
     return Signature(named, tuple(given))
 
 
@@ -80,13 +80,10 @@ def _named(spec: TensorSpec, name: Callable[[int, str], str]) -> TensorSpec:
     return TensorSpec(spec.name, spec.dtype, tuple(axes))
 
 
-def _asked(signature: Signature, ask: Ask) -> Signature | None:
-    """The outputs' axes from two answers; None if the graph does not take such inputs."""
+def asked(signature: Signature, ask: Ask) -> Signature:
+    """The outputs' axes from two answers; InputError if the graph does not take such inputs."""
     sizes = [dict(zip(signature.axes, row, strict=False)) for row in _SIZES]
-    try:
-        answers = [ask(meaningless(signature, given, 6)) for given in sizes]
-    except InputError:
-        return None
+    answers = [ask(meaningless(signature, given, 6)) for given in sizes]
     outputs = tuple(_shaped(spec, [a[spec.name] for a in answers], sizes)
                     for spec in signature.outputs)  # fmt: skip
     return Signature(signature.inputs, outputs)

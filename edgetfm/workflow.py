@@ -74,8 +74,9 @@ def export_model(
 ) -> ExportResult:
     """Export `source` to a bundle at `output` whose every answer was compared with PyTorch.
 
-    source: a Hugging Face folder or hub id, or a checkpoint trained here. wanted: how it is
-    quantized, see `edgetfm.goal.Wanted`; without, fp32 ships.
+    source: a Hugging Face folder or hub id, or a checkpoint trained here. route: `native`, one of
+    our families, or `adapter`, transformers.exporters; None is native where a family has the
+    model type. wanted: how it is quantized, see `edgetfm.goal.Wanted`; without, fp32 ships.
 
     Raises SourceError, DataError or OutputError for what cannot be used, ParityError if an
     exported graph differs from PyTorch, BudgetError if no variant is inside the budget. Nothing
@@ -85,13 +86,13 @@ def export_model(
 
     started = time.perf_counter()
     goal = Goal.of(wanted)
-    if route not in (None, "native"):
-        raise InputError(f"route is '{route}', it can be native")
+    if route not in (None, "native", "adapter"):
+        raise InputError(f"route is '{route}', it can be native or adapter")
     place = Path(source)
     if place.is_dir() and place.resolve().is_relative_to(Path(output).resolve()):
         raise OutputError(f"{output} holds the source {source}, which it would replace")
     progress("reading the model", 0, 0)
-    opened = open_source(source, task=task, trust_remote_code=trust_remote_code)
+    opened = open_source(source, task=task, trust_remote_code=trust_remote_code, route=route)
     kind = TASKS[opened.task]
     signature = opened.signature
     with BundleWriter(output, force=force) as writer:
@@ -294,7 +295,9 @@ def _asked_again(
     else:
         from edgetfm.sources import open_source
 
-        opened = open_source(reference, task=manifest.task, trust_remote_code=trust)
+        opened = open_source(
+            reference, task=manifest.task, trust_remote_code=trust, route=manifest.route
+        )
     if opened.provenance.get("sha256") != manifest.source.get("sha256"):
         raise InputError(
             f"{reference} is not what {bundle.root} was exported from: its hash differs "

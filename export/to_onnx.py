@@ -35,9 +35,22 @@ def to_onnx(
     Axes that are names in the specs are free in the graph and called so. The weights stay in
     the module: the graph's initializers refer to them until they are written.
     """
-    steps = 1 + len(PASSES)
-    progress("tracing", 0, steps)
+    progress("tracing", 0, 1 + len(PASSES))
     model = _trace(module, inputs, outputs)
+    return made_plain(model, inputs, outputs, progress)
+
+
+def made_plain(
+    model: ir.Model,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    progress: Progress,
+) -> ir.Model:
+    """A traced graph after all passes, with the specs as its inputs and outputs.
+
+    Raises ParityError if they are not what it takes and gives.
+    """
+    steps = 1 + len(PASSES)
     for done, change in enumerate(PASSES, start=1):
         progress("simplifying", done, steps)
         model, _ = change(model)
@@ -46,22 +59,27 @@ def to_onnx(
     return model
 
 
-def _trace(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> ir.Model:
+def example_of(inputs: Sequence[TensorSpec]) -> dict[str, torch.Tensor]:
+    """Zeros of each input's type, its free axes of the sizes for tracing."""
     axes = dict.fromkeys(a for spec in inputs for a in spec.shape if isinstance(a, str))
     sizes = dict(zip(axes, _SIZES, strict=False))
-    example = {
+    return {
         spec.name: torch.zeros(
             [sizes[a] if isinstance(a, str) else a for a in spec.shape],
             dtype=getattr(torch, spec.dtype),
         )
         for spec in inputs
     }
+
+
+def _trace(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> ir.Model:
+    example = example_of(inputs)
     free = {
         spec.name: {i: a for i, a in enumerate(spec.shape) if isinstance(a, str)} for spec in inputs
     }
-    with _quiet_torch(), torch.no_grad():
+    with quiet_torch(), torch.no_grad():
         program = torch.onnx.export(
             module,
             kwargs=example,
@@ -80,7 +98,7 @@ def _trace(
 
 
 @contextlib.contextmanager
-def _quiet_torch() -> Iterator[None]:
+def quiet_torch() -> Iterator[None]:
     """torch without its notes on absent torchvision, its own deprecations and merged axis names."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -25,7 +25,7 @@ from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, quantize_opt
     help="Make it smaller and faster. Alone it means auto: the best inside the budget.",
 )
 @quantize_options
-@click.option("--route", type=click.Choice(["native"]), help="How to get the graph.")
+@click.option("--route", type=click.Choice(["native", "adapter"]), help="How to get the graph.")
 @click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
 @click.option("--force", is_flag=True, help="Replace a bundle that exists.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgetfm.errors import MissingExtra
+from edgetfm.errors import MissingExtra, SourceError
 
 try:
     import safetensors  # noqa: F401
@@ -18,17 +18,24 @@ from edgetfm.sources._source import eager as eager
 
 
 def open_source(
-    spec: str | os.PathLike[str], *, task: str | None = None, trust_remote_code: bool = False
+    spec: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    trust_remote_code: bool = False,
+    route: str | None = None,
 ) -> Source:
-    """The model at a folder or hub id, checked but not yet loaded.
+    """The model at a folder or hub id, checked.
 
     `task` overrides what its config says. `trust_remote_code` lets transformers run code that a
-    repository brings. Raises SourceError, with every problem found, for anything unusable.
+    repository brings. `route` is `native` or `adapter`; None takes a family of ours where one has
+    the model type. Raises SourceError, with every problem found, for anything unusable.
     """
     from edgetfm.sources.checkpoint import is_checkpoint, open_checkpoint
     from edgetfm.sources.huggingface import open_huggingface
 
     folder = Path(spec)
     if is_checkpoint(folder):
+        if route not in (None, "native"):
+            raise SourceError(f"{folder} is a checkpoint of edgetfm: it has the native route only")
         return open_checkpoint(folder, task)
-    return open_huggingface(spec, task, trust_remote_code=trust_remote_code)
+    return open_huggingface(spec, task, trust_remote_code=trust_remote_code, route=route)

@@ -52,7 +52,7 @@ def transformers_oracle(
     folder: Path, task: str, config: Any, *, trust_remote_code: bool = False
 ) -> Oracle:
     """A function from a graph's inputs to its outputs, as transformers computes them."""
-    model = _load(folder, task, trust_remote_code)
+    model, _ = load_model(folder, task, trust_remote_code)
 
     def run(feeds: Feeds) -> Feeds:
         with torch.inference_mode(), warnings.catch_warnings():
@@ -64,7 +64,13 @@ def transformers_oracle(
     return run
 
 
-def _load(folder: Path, task: str, trust_remote_code: bool) -> Any:
+def load_model(
+    folder: Path, task: str, trust_remote_code: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    """The model with the head of a task, eager and in float32, and what was missing or left over.
+
+    The latter is transformers' own: `missing_keys`, `unexpected_keys` and others.
+    """
     import transformers
 
     names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures")
@@ -74,17 +80,18 @@ def _load(folder: Path, task: str, trust_remote_code: bool) -> Any:
     options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
     with quiet_transformers():
         try:
-            model = getattr(transformers, kind).from_pretrained(
+            model, info = getattr(transformers, kind).from_pretrained(
                 folder,
                 attn_implementation="eager",
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
+                output_loading_info=True,
                 **options,
             )
         except Exception as error:  # transformers raises whatever a file makes it raise
             raise SourceError(f"transformers cannot load {folder}: {error}") from error
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).eval(), dict(info)
 
 
 def _outputs(

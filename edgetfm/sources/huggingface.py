@@ -17,16 +17,28 @@ from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
 from edgetfm.sources import _hub, _reference, _weights
 from edgetfm.sources._source import Source
+from edgetfm.sources.adapter import open_adapted
 from edgetfm.tasks import task_named
 
 
 def open_huggingface(
-    spec: Any, task: str | None = None, *, trust_remote_code: bool = False
+    spec: Any,
+    task: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    route: str | None = None,
 ) -> Source:
-    """The model in a folder, or on the hub if no such folder exists."""
+    """The model in a folder, or on the hub if no such folder exists.
+
+    Its type decides the route if none is given: native if a family of ours has it.
+    """
     folder, name = _hub.locate(spec)
     raw = assets.read_json(folder / "config.json", required=True)
-    family = _family(raw, folder)
+    family = _family(raw, folder, route)
+    if family is None:
+        _complete(raw, folder, trust_remote_code)
+        wanted = task_named(task).name if task else None
+        return open_adapted(folder, name, raw, wanted, trust_remote_code=trust_remote_code)
     hf = _complete(raw, folder)
     task_name = _task(raw, folder, family, task)
     assert family.from_hf is not None
@@ -73,19 +85,24 @@ def open_huggingface(
     )
 
 
-def _family(raw: Mapping[str, Any], folder: Path) -> Family:
+def _family(raw: Mapping[str, Any], folder: Path, route: str | None) -> Family | None:
+    """The family of the model type; None is the adapter, which takes what no family does."""
     model_type = raw.get("model_type")
-    family = models.family_for(model_type) if isinstance(model_type, str) else None
-    if family is None:
+    if not isinstance(model_type, str):
+        raise SourceError(f"{folder / 'config.json'} has no model_type: it is {model_type!r}")
+    family = None if route == "adapter" else models.family_for(model_type)
+    if family is None and route == "native":
         known = sorted(t for row in models.TABLE.values() for t in row.model_types)
         raise SourceError(
-            f"{folder} has the model type {model_type!r}, which edgetfm does not know; "
-            f"it knows {', '.join(known)}"
+            f"{folder} has the model type {model_type!r}, which no family of edgetfm has; "
+            f"they have {', '.join(known)}. Leave --route out, or give adapter"
         )
     return family
 
 
-def _complete(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _complete(
+    raw: Mapping[str, Any], folder: Path, trust_remote_code: bool = False
+) -> dict[str, Any]:
     """The config with what the model type takes for granted filled in by transformers."""
     try:
         from transformers import AutoConfig
@@ -96,7 +113,8 @@ def _complete(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         raise SourceError(f"{folder / 'config.json'}: num_labels is {labels}, at most {LARGEST}")
     try:
         with _reference.quiet_transformers():
-            full = AutoConfig.from_pretrained(folder, local_files_only=True).to_dict()
+            options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
+            full = AutoConfig.from_pretrained(folder, local_files_only=True, **options).to_dict()
     except Exception as error:  # whatever a malformed config makes transformers raise
         raise SourceError(f"{folder / 'config.json'} is not a usable config: {error}") from error
     return {**raw, **full}

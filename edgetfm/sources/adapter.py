@@ -1,0 +1,382 @@
+"""Hugging Face encoders without a family of ours: transformers' own module, with our signatures."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from edgetfm import assets
+from edgetfm.errors import SourceError
+from edgetfm.files import sha256
+from edgetfm.foreign_signature import asked
+from edgetfm.layers.pooling import normalize, pool
+from edgetfm.models._family import Family
+from edgetfm.signature import Feeds, Signature, TensorSpec
+from edgetfm.sources import _reference, _weights
+from edgetfm.sources._picture import check_pictures
+from edgetfm.sources._source import Oracle, Source, eager
+from edgetfm.tasks import TASKS, Task
+
+TEXT_TASKS = (
+    "feature-extraction",
+    "fill-mask",
+    "question-answering",
+    "text-classification",
+    "token-classification",
+)
+IMAGE_TASKS = ("image-classification", "image-feature-extraction")
+
+_TEXT = ("batch", "sequence")
+_OTHER_MODALITIES = ("bbox", "pixel_values", "xpath_tags_seq", "input_values", "input_features")
+_FIRST_OF_MISSING = 5
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is known of a transformers model beside its own config.
+
+    longest: the most tokens it takes. image_size: (height, width). For a text model the image's
+    fields are zero, and the other way round.
+    """
+
+    model_type: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    longest: int = 0
+    vocabulary: int = 0
+    image_size: tuple[int, int] = (0, 0)
+    channels: int = 0
+    pooling: str = "mean"
+    normalize: bool = False
+
+
+class Adapted(nn.Module):
+    """A transformers model that gives the outputs of a task by name, and nothing else."""
+
+    def __init__(self, model: Any, task: str, pooling: assets.Pooling) -> None:
+        super().__init__()
+        self.model, self.task, self.pooling = model, task, pooling
+        self.config = model.config  # the exporter asks for it
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """The inputs as transformers names them; the outputs are the task's."""
+        answer = self.model(**inputs)
+        names = [output.name for output in TASKS[self.task].outputs]
+        if not self.task.endswith("feature-extraction"):
+            return {name: answer[name] for name in names}
+        hidden: Tensor = answer["last_hidden_state"]
+        if self.task == "image-feature-extraction":
+            return dict(zip(names, (hidden, _image_vector(answer, hidden)), strict=True))
+        vector = pool(hidden, inputs["attention_mask"], self.pooling.how)
+        vector = normalize(vector) if self.pooling.normalize else vector
+        return dict(zip(names, (hidden, vector), strict=True))
+
+
+def _image_vector(answer: Any, hidden: Tensor) -> Tensor:
+    """What the model itself pools, else the mean over places: [batch, width].
+
+    hidden: [batch, tokens, width], or [batch, channels, height, width].
+    """
+    pooled: Tensor | None = answer.get("pooler_output")
+    if pooled is not None:
+        return pooled.flatten(1)
+    return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.flatten(2).mean(dim=2)
+
+
+def open_adapted(
+    folder: Path, name: str, raw: Mapping[str, Any], task: str | None, *, trust_remote_code: bool
+) -> Source:
+    """The model in a Hugging Face folder, whatever its type, if it is an encoder.
+
+    task: the name of one; None is what the config's head says, and features without a head.
+    Raises SourceError for what transformers cannot load, for decoders, and for models that take
+    more than one text or one picture.
+    """
+    _refuse(raw, folder)
+    paths = _weights.weight_files(folder)
+    _weights.check_finite(_weights.open_weights(paths))
+    pooling = assets.read_pooling(folder)
+    chosen = task or _task_of_head(raw, folder)
+    model, left_out = _load(folder, chosen, trust_remote_code)
+    if chosen is None:
+        chosen = _features(model)
+    modality = _check_modality(model, chosen)
+    module = Adapted(model, chosen, pooling).eval()
+    config = (_text_config if modality == "text" else _image_config)(module, folder, pooling)
+    prepared = (
+        assets.read_tokenizer(
+            folder,
+            longest=config.longest,
+            vocabulary=config.vocabulary,
+            trust_remote_code=trust_remote_code,
+        )
+        if modality == "text"
+        else assets.read_image_processor(folder, config)
+    )
+    if modality == "image":
+        check_pictures(folder, prepared, Signature(config.inputs, config.outputs))
+    tasks = TEXT_TASKS if modality == "text" else IMAGE_TASKS
+    wanted = chosen
+
+    def build() -> Adapted:
+        loaded, _ = _load(folder, wanted, trust_remote_code)
+        return Adapted(loaded, wanted, pooling).eval()
+
+    return Source(
+        kind="huggingface",
+        name=name,
+        family=Family(
+            name=config.model_type,
+            tasks=tasks,
+            config=AdapterConfig,
+            build=lambda _config, _task: build(),
+            inputs=lambda c, _task: tuple(c.inputs),
+            outputs=lambda c, _task: tuple(c.outputs),
+        ),
+        config=config,
+        task=chosen,
+        provenance={
+            "kind": "huggingface",
+            "name": name,
+            "model_type": config.model_type,
+            "sha256": {p.name: sha256(p) for p in [folder / "config.json", *paths]},
+        },
+        build_module=build,
+        build_reference=lambda: _answering(build()),
+        assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
+        preprocessing=prepared.preprocessing,
+        labels=_labels(model.config) if chosen.endswith("-classification") else (),
+        licence=assets.read_licence(folder),
+        notes=(
+            f"the graph of this {config.model_type} is made by transformers.exporters",
+            *left_out,
+            *prepared.notes,
+        ),
+        route="adapter",
+    )
+
+
+def _answering(module: Adapted) -> Oracle:
+    """A transformers model as a function from arrays to arrays, without its warnings.
+
+    Raises SourceError for inputs that the model itself does not take.
+    """
+    ask = eager(module)
+
+    def run(feeds: Feeds) -> Feeds:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ask(feeds)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a model's own code raises
+            given = ", ".join(f"{n} {a.dtype}{list(a.shape)}" for n, a in feeds.items())
+            first = next(iter(str(error).splitlines()), "")
+            raise SourceError(
+                f"{type(module.model).__name__} does not answer to {given}: "
+                f"{type(error).__name__}: {first}"
+            ) from error
+
+    return run
+
+
+# --- which model --------------------------------------------------------------------------------
+
+
+def _refuse(raw: Mapping[str, Any], folder: Path) -> None:
+    """Raise a SourceError for what is no float encoder by its config alone."""
+    kind = raw.get("model_type")
+    if raw.get("quantization_config"):
+        raise SourceError(f"{folder} is quantized already: give the float checkpoint it is made of")
+    problem = _no_encoder(str(kind))
+    if problem:
+        raise SourceError(
+            f"{folder} has the model type {kind!r}, {problem}: edgetfm takes encoders"
+        )
+    said = [k for k in ("is_encoder_decoder", "is_decoder", "add_cross_attention") if raw.get(k)]
+    if said:
+        raise SourceError(f"{folder} has {said[0]} in its config: edgetfm takes encoders")
+
+
+def _no_encoder(model_type: str) -> str:
+    """Why a model type cannot be an encoder, '' if it can."""
+    from transformers import AutoConfig
+    from transformers.models.auto import modeling_auto as auto
+
+    try:
+        config = AutoConfig.for_model(model_type)
+    except ValueError:
+        return ""  # its code comes with the folder
+    except Exception:  # a config that is not made of nothing
+        return ""
+    if config.is_encoder_decoder:
+        return "an encoder-decoder"
+    causal, masked = (
+        model_type in names
+        for names in (
+            auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        )
+    )
+    return "a decoder" if causal and not masked else ""
+
+
+def _task_of_head(raw: Mapping[str, Any], folder: Path) -> str | None:
+    """The task of the head that the config names; None without a head."""
+    head = "" if (folder / "modules.json").is_file() else assets.read_head(raw)
+    if not head:
+        return None
+    if head not in assets.HEADS:
+        raise SourceError(
+            f"{folder} is a {raw['architectures'][0]}, a head that edgetfm does not know; "
+            f"choose one with --task: {', '.join((*TEXT_TASKS, *IMAGE_TASKS))}"
+        )
+    return assets.HEADS[head]
+
+
+def _load(folder: Path, task: str | None, trust: bool) -> tuple[Any, list[str]]:
+    """The model with the head of a task, and what of its weights the task has no use for."""
+    model, info = _reference.load_model(folder, task or "feature-extraction", trust)
+    unused_here = ("pooler.",) if not (task or "").startswith("image") else ()
+    missing = sorted(n for n in info["missing_keys"] if not _is_in(n, unused_here))
+    if missing:
+        more = f" and {len(missing) - _FIRST_OF_MISSING} more"
+        shown = ", ".join(missing[:_FIRST_OF_MISSING])
+        raise SourceError(
+            f"{folder} lacks weights of {type(model).__name__}, which would be random: "
+            f"{shown}{more * (len(missing) > _FIRST_OF_MISSING)}\n"
+            "give the task that the checkpoint was trained for with --task"
+        )
+    unused = sorted({n.rpartition(".")[0] or n for n in info["unexpected_keys"]})
+    note = f"{task or 'feature-extraction'} has no use for these weights: {', '.join(unused)}"
+    return model, [note] if unused else []
+
+
+def _is_in(weight: str, modules: Sequence[str]) -> bool:
+    return any(weight.startswith(m) or f".{m}" in weight for m in modules)
+
+
+def _features(model: Any) -> str:
+    """The task of a model without a head."""
+    takes = getattr(model, "main_input_name", "nothing")
+    known = {"input_ids": "feature-extraction", "pixel_values": "image-feature-extraction"}
+    if takes not in known:
+        raise SourceError(
+            f"{type(model).__name__} takes {takes}; edgetfm takes {' and '.join(known)}"
+        )
+    return known[takes]
+
+
+def _parameters(model: Any) -> Mapping[str, Any]:
+    return inspect.signature(type(model).forward).parameters
+
+
+def _check_modality(model: Any, task: str) -> str:
+    """`text` or `image`; a SourceError if the model takes something else, or both."""
+    modality = TASKS[task].modality
+    main = "input_ids" if modality == "text" else "pixel_values"
+    takes, kind = _parameters(model), type(model).__name__
+    if main not in takes:
+        raise SourceError(f"{kind} does not do {task}: it takes no {main}")
+    others = {*_OTHER_MODALITIES, "input_ids"} - {main}
+    if found := sorted(others & takes.keys()):
+        raise SourceError(
+            f"{kind} takes {', '.join(found)} beside {main}: edgetfm takes one of them"
+        )
+    if modality == "text" and "attention_mask" not in takes:
+        raise SourceError(
+            f"{kind} takes no attention_mask: what it answers to a text depends on the padding"
+        )
+    return modality
+
+
+# --- what it takes and gives --------------------------------------------------------------------
+
+
+def _text_config(module: Adapted, _folder: Path, pooling: assets.Pooling) -> AdapterConfig:
+    model = module.model
+    names = ["input_ids", "attention_mask"]
+    types = getattr(model.config, "type_vocab_size", 0)
+    if "token_type_ids" in _parameters(model) and isinstance(types, int) and types > 1:
+        names.append("token_type_ids")
+    inputs = tuple(TensorSpec(name, "int64", _TEXT) for name in names)
+    return AdapterConfig(
+        model_type=str(model.config.model_type),
+        inputs=inputs,
+        outputs=_outputs(module, inputs),
+        longest=_longest(model),
+        vocabulary=_vocabulary(model),
+        pooling=pooling.how,
+        normalize=pooling.normalize,
+    )
+
+
+def _vocabulary(model: Any) -> int:
+    """The rows of the table that ids are looked up in; any id is taken where there is none."""
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:
+        return 1 << 31
+    return int(getattr(table, "num_embeddings", getattr(model.config, "vocab_size", 1 << 31)))
+
+
+_UNLIMITED = 512
+"""Tokens, for a model without a table of positions whose tokenizer sets no limit either."""
+
+
+def _longest(model: Any) -> int:
+    """The most tokens that a model has positions for."""
+    for name, module in model.named_modules():
+        table = name.rpartition(".")[2] == "position_embeddings" and isinstance(
+            module, nn.Embedding
+        )
+        if table and module.padding_idx is not None:  # counted from behind the padding's
+            return int(module.num_embeddings - module.padding_idx - 1)
+    known = getattr(model.config, "max_position_embeddings", None)
+    return known if isinstance(known, int) and known > 0 else _UNLIMITED
+
+
+def _image_config(module: Adapted, folder: Path, _pooling: assets.Pooling) -> AdapterConfig:
+    config = module.model.config
+    channels = getattr(config, "num_channels", 3)
+    size = assets.read_image_size(folder, getattr(config, "image_size", None))
+    inputs = (TensorSpec("pixel_values", "float32", ("batch", channels, *size)),)
+    return AdapterConfig(
+        model_type=str(config.model_type),
+        inputs=inputs,
+        outputs=_outputs(module, inputs),
+        image_size=size,
+        channels=channels,
+    )
+
+
+def _outputs(module: Adapted, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The outputs' shapes, found by asking; a SourceError if the model does not answer."""
+    task: Task = TASKS[module.task]
+    run = _answering(module)
+    given = tuple(TensorSpec(output.name, "float32", ()) for output in task.outputs)
+    seen: list[tuple[Feeds, Feeds]] = []
+
+    def ask(feeds: Feeds) -> Feeds:
+        seen.append((feeds, run(feeds)))
+        return seen[-1][1]
+
+    outputs = asked(Signature(inputs, given), ask).outputs
+    first, again = seen[0][1], run(seen[0][0])
+    if any(not np.array_equal(first[n], again[n]) for n in first):
+        kind = type(module.model).__name__
+        raise SourceError(f"{kind} does not answer twice the same: it draws random numbers")
+    return outputs
+
+
+def _labels(config: Any) -> tuple[str, ...]:
+    names = config.id2label or {}
+    return tuple(str(names.get(i, f"LABEL_{i}")) for i in range(len(names)))

@@ -1,0 +1,100 @@
+"""One transformers model to one graph, through transformers.exporters.
+
+They are experimental, and change with each minor version: only this file knows them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+
+import onnx_ir as ir
+import torch
+from torch import nn
+from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+from edgetfm.errors import ParityError, SourceError
+from edgetfm.export.to_onnx import TRACED_OPSET, example_of, made_plain, quiet_torch
+from edgetfm.progress import Progress, quiet
+from edgetfm.signature import TensorSpec
+
+_LONGEST_REASON = 240
+"""Characters of an exporter's error that are shown: some print the whole program."""
+
+
+def adapt(
+    module: nn.Module,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    progress: Progress = quiet,
+) -> ir.Model:
+    """The graph of a module around a transformers model, as `to_onnx` gives it for ours.
+
+    Raises SourceError with the exporter's reason if it cannot be exported, or not with the free
+    axes that the specs name.
+    """
+    progress("tracing", 0, 1)
+    example = example_of(inputs)
+    # Which sizes are allowed is worked out from the model; a size that it fixes shows below.
+    free = {
+        spec.name: {i: torch.export.Dim.AUTO for i, a in enumerate(spec.shape) if _is_free(a)}
+        for spec in inputs
+    }
+    config = OnnxConfig(
+        dynamic=True, dynamic_shapes=free, opset_version=TRACED_OPSET, optimize=False
+    )
+    try:
+        with quiet_torch(), contextlib.redirect_stdout(io.StringIO()):
+            model = OnnxExporter().export(module, example, config).program
+            _name_axes(model, inputs)
+            return made_plain(model, inputs, outputs, progress)
+    except MemoryError:
+        raise
+    except ParityError as error:
+        raise SourceError(
+            f"transformers exports {_name(module)} with fixed sizes: {error}"
+        ) from error
+    except Exception as error:  # three libraries take part, each with errors of its own
+        raise SourceError(
+            f"transformers.exporters cannot export {_name(module)}: {reason(error)}"
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what was raised first, in at most a few hundred characters."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines()]
+    line = next((text for text in lines if text), "")
+    short = line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON].rstrip()} ..."
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+
+
+def _name(module: nn.Module) -> str:
+    return type(getattr(module, "model", module)).__name__
+
+
+def _is_free(axis: int | str) -> bool:
+    return isinstance(axis, str)
+
+
+def _name_axes(model: ir.Model, inputs: Sequence[TensorSpec]) -> None:
+    """Call the free axes as the specs do; torch numbers them, and expressions speak of those."""
+    names: dict[str, str] = {}
+    for value, spec in zip(model.graph.inputs, inputs, strict=True):
+        for size, axis in zip(value.shape or (), spec.shape, strict=False):
+            if isinstance(size, ir.SymbolicDim) and size.value is not None and _is_free(axis):
+                names.setdefault(size.value, str(axis))
+    values = [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape([_renamed(size, names) for size in value.shape])
+
+
+def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | str | None:
+    if isinstance(size, int) or size.value is None:
+        return size if isinstance(size, int) else None
+    return re.sub(r"\w+", lambda word: names.get(word.group(), word.group()), size.value)

@@ -1,0 +1,101 @@
+"""Each row of model_types.toml: exported and equal to transformers' own answers, or refused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+
+from edgetfm import export_model, load
+from edgetfm.bundle import open_bundle
+from edgetfm.errors import SourceError
+from edgetfm.signature import Array, Feeds, Signature
+from tests.adapter.rows import AUTO, model_types
+
+TinyOfType = Callable[[str, Path], Path]
+
+SHAPES = ((1, 3), (2, 19), (5, 41))
+"""(batch, sequence); for pictures the batch alone."""
+
+TYPES = model_types()
+ROWS = [
+    pytest.param(name, marks=() if row.get("fast") else pytest.mark.slow)
+    for name, row in TYPES.items()
+]
+EXPORTED = [p for p in ROWS if "refused" not in TYPES[str(p.values[0])]]
+REFUSED = [p for p in ROWS if "refused" in TYPES[str(p.values[0])]]
+
+
+def feeds_of(signature: Signature, vocabulary: int, batch: int, sequence: int) -> Feeds:
+    """Random ids or pixels; each row of ids but the first is shorter than the one before."""
+    random = np.random.default_rng(batch)
+    if signature.inputs[0].name == "pixel_values":
+        shape = (batch, *signature.inputs[0].shape[1:])
+        return {"pixel_values": random.standard_normal(shape).astype(np.float32)}
+    mask = np.ones((batch, sequence), np.int64)
+    for row in range(batch):
+        mask[row, sequence - row * sequence // (batch + 1) :] = 0
+    ids = random.integers(5, vocabulary, (batch, sequence)) * mask
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": mask * 0}
+    return {t.name: feeds[t.name] for t in signature.inputs}
+
+
+def asked(folder: Path, task: str, feeds: list[Feeds]) -> list[dict[str, Array]]:
+    """What transformers answers by itself: every output that is one tensor, by its name."""
+    auto = getattr(transformers, AUTO[task])
+    model = auto.from_pretrained(folder, attn_implementation="eager").eval()
+    answers = []
+    for one in feeds:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answer = model(**{name: torch.from_numpy(a) for name, a in one.items()})
+        answers.append({k: v.numpy() for k, v in answer.items() if isinstance(v, torch.Tensor)})
+    return answers
+
+
+@pytest.mark.parametrize("model_type", EXPORTED)
+def test_a_type_without_a_family_answers_as_transformers_does(
+    model_type: str, tiny_of_type: TinyOfType, tmp_path: Path
+) -> None:
+    task = TYPES[model_type]["task"]
+    source = tiny_of_type(model_type, tmp_path / "source")
+    result = export_model(source, tmp_path / "bundle", task=task)
+    assert (result.route, result.family, result.task) == ("adapter", model_type, task)
+    assert result.ledger.passed
+    file = result.path / "onnx" / "model.onnx"
+    onnx.checker.check_model(str(file), full_check=True)
+    assert {node.domain for node in onnx.load(file).graph.node} <= {""}
+
+    model = load(result.path)
+    signature = open_bundle(result.path).manifest.components["model"].signature
+    vocabulary = transformers.AutoConfig.from_pretrained(source).to_dict().get("vocab_size", 0)
+    feeds = [feeds_of(signature, min(vocabulary, 60), *shape) for shape in SHAPES]
+    for one, theirs in zip(feeds, asked(source, task, feeds), strict=True):
+        ours = model.run(**one)
+        real = one.get("attention_mask", np.ones(1)).astype(bool)
+        for name in sorted(ours.keys() & theirs.keys()):
+            got, wanted = ours[name], theirs[name]
+            assert got.shape == wanted.shape
+            if real.ndim == 2 and got.shape[:2] == real.shape:
+                got, wanted = got[real], wanted[real]
+            np.testing.assert_allclose(got, wanted, atol=1e-4, rtol=1e-4)
+        assert ours.keys() & theirs.keys()
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_a_type_that_cannot_be_exported_is_refused_in_a_sentence(
+    model_type: str, tiny_of_type: TinyOfType, tmp_path: Path
+) -> None:
+    row = TYPES[model_type]
+    source = tiny_of_type(model_type, tmp_path / "source")
+    with pytest.raises(SourceError) as caught:
+        export_model(source, tmp_path / "bundle", task=row["task"])
+    assert caught.value.exit_code == 2
+    assert row["refused"] in str(caught.value)
+    assert not (tmp_path / "bundle").exists()
