@@ -173,11 +173,18 @@ def _differences(first: Bundle, second: Bundle) -> list[str]:
         have, other = (
             {t.name: t for t in getattr(m.components["model"].signature, way)} for m in (one, two)
         )
-        for name in have | other:
-            if _form(have.get(name)) != _form(other.get(name)):
-                said = [str(side.get(name, "nothing")) for side in (have, other)]
-                problems.append(f"{way[:-1]} '{name}' is {said[0]} and {said[1]}")
+        problems += [
+            _difference(way[:-1], name, have.get(name), other.get(name))
+            for name in have | other
+            if _form(have.get(name)) != _form(other.get(name))
+        ]
     return problems
+
+
+def _difference(way: str, name: str, one: TensorSpec | None, two: TensorSpec | None) -> str:
+    if one is None or two is None:
+        return f"only the {'second' if one is None else 'first'} has an {way} '{name}'"
+    return f"{way} '{name}' is {one} in the first and {two} in the second"
 
 
 def _form(tensor: TensorSpec | None) -> Any:

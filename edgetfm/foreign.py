@@ -91,7 +91,7 @@ def open_foreign(path: str | os.PathLike[str], *, task: str | None = None) -> Fo
         family=str(config.get("model_type") or "onnx"),
         provenance={
             "kind": "onnx",
-            "name": Path(path).resolve().name,
+            "name": Path(path).name or Path(path).resolve().name,
             "sha256": {f.name: sha256(f) for f in files},
         },
         assets=kept | prepared.assets,

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from edgetfm.draft import Draft
-from edgetfm.errors import DataError
-from edgetfm.evaluation import read_eval
+from edgetfm.errors import DataError, InputError
+from edgetfm.evaluation import UserMetric, read_eval
 from edgetfm.goal import Goal
 from edgetfm.labelled import LabelledData
-from edgetfm.parity import Budget, Rung
-from edgetfm.proof import Run, session_run
+from edgetfm.parity import HIGHER_IS_BETTER, Budget, Rung
+from edgetfm.proof import Run, Subject, session_run
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.signature import Feeds
 
@@ -26,8 +26,8 @@ class BoundMetric:
     """A metric, its value for fp32, and how it is measured for anything else.
 
     name: as people call it, 'accuracy'. items: how many labelled items decide, 0 if only the user
-    knows. tested: measures the half of the data that nothing was chosen by, where there is one;
-    test_reference: its value for fp32.
+    knows. fingerprint: tells the data from other data. tested: measures the half of the data that
+    nothing was chosen by, where there is one; test_reference: its value for fp32.
     """
 
     name: str
@@ -35,6 +35,7 @@ class BoundMetric:
     reference: float
     higher_is_better: bool = True
     items: int = 0
+    fingerprint: str = ""
     tested: Callable[[Run], float] | None = None
     test_reference: float = math.nan
 
@@ -89,32 +90,67 @@ class BoundMetric:
         return {"name": self.name, "value": self.reference, "items": self.items}
 
 
+def read_metric(
+    goal: Goal, subject: Subject, labels: tuple[str, ...]
+) -> LabelledData | UserMetric | None:
+    """What `goal.evaluate` names, None if nothing; read before any work is done.
+
+    Raises InputError too for a budget in a measure that the task's outputs do not have.
+    """
+    bound = [o for o in subject.task.outputs if subject.judged_output in ("", o.name)]
+    if goal.max_drop and not any(o.kind in ("logits", "span") for o in bound):
+        asked = {name for name, _ in Budget.parse(goal.max_drop).bounds}
+        if unfit := sorted(asked & {"agreement", "kl"}):
+            raise InputError(
+                f"{' and '.join(unfit)} can be measured on scores alone, and "
+                f"{subject.task.name} gives {', '.join(o.name for o in bound)}: "
+                f"bind {', '.join(n for n in HIGHER_IS_BETTER if n not in ('agreement', 'kl'))}"
+            )
+    return None if goal.evaluate is None else read_eval(goal.evaluate, subject.task, labels)
+
+
 def bind_metric(
-    draft: Draft, goal: Goal, preprocessor: Preprocessor, labels: tuple[str, ...]
+    draft: Draft, data: LabelledData | UserMetric | None, preprocessor: Preprocessor
 ) -> BoundMetric | None:
-    """The metric that `goal.evaluate` names, else accuracy on labels that it has, else None.
+    """The metric that labelled data gives, else accuracy on labels of the evidence, else None.
 
     Half of the data is what candidates are chosen by, the other half what the choice is tested on.
     """
-    if goal.evaluate is None:
+    if data is None:
         return _of_sample(draft)
-    data = read_eval(goal.evaluate, draft.subject.task, labels)
     judge, test = data.split()
+    drop = Budget.parse(draft.budget).drop
+    if isinstance(judge, LabelledData) and drop and judge.count * drop < 1:
+        draft.notes.append(
+            f"{judge.count} labelled items decide: one of them is {1 / judge.count:.1%} of the "
+            f"whole, more than the {drop:.1%} that may be lost"
+        )
     config = _config(draft)
     draft.progress(f"measuring {data.metric_name} of fp32", 0, 0)
     fp32 = session_run(draft.path("fp32"))
     reference = judge.metric(fp32, preprocessor, config)
-    if not math.isfinite(reference):
-        raise DataError(f"the {data.metric_name} of fp32 on {goal.evaluate} is {reference}")
     halves = isinstance(data, LabelledData)
+    after = test.metric(fp32, preprocessor, config) if halves else math.nan
+    for value in (reference, after) if halves else (reference,):
+        if not math.isfinite(value) or (value == 0 and drop is not None):
+            raise DataError(
+                f"the {data.metric_name} of fp32 on {data.name} is {value}: nothing can be a share "
+                "of it"
+            )
+    if not halves and drop is not None:
+        draft.notes.append(
+            f"{data.name} measures the same for choosing and for testing: keep data of your own "
+            "apart to test what ships"
+        )
     return BoundMetric(
         data.metric_name,
         lambda run: judge.metric(run, preprocessor, config),
         reference,
         data.higher_is_better,
         judge.count if isinstance(judge, LabelledData) else 0,
+        data.fingerprint if isinstance(data, LabelledData) else data.name,
         (lambda run: test.metric(run, preprocessor, config)) if halves else None,
-        test.metric(fp32, preprocessor, config) if halves else math.nan,
+        after,
     )
 
 

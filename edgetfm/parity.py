@@ -135,7 +135,10 @@ def _percent(part: str) -> float:
     except ValueError:
         share = float("nan")
     if not 0 <= share < 1:
-        raise InputError(f"'{part}' is not a budget: a share of the metric is from 0% to 100%")
+        raise InputError(
+            f"'{part}' is not a budget: write 1% for a share of the metric that --eval measures, "
+            "and a number for a measure of the answers, cosine:0.99"
+        )
     return share
 
 

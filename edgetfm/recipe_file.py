@@ -11,6 +11,7 @@ from typing import Any
 from edgetfm.bundle import MANIFEST
 from edgetfm.errors import InputError
 from edgetfm.quantize import Recipe
+from edgetfm.runtime.tuning import CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,12 @@ def read_recipe(path: Path) -> KeptRecipe:
         raise InputError(f"{file} is malformed: {type(error).__name__} {error}") from error
     if not recipe:
         raise InputError(f"{path} ships {default}, which no recipe made: give a quantized bundle")
+    known = [dict(settings) for settings in CANDIDATES.values()]
+    if session not in (None, *known):
+        raise InputError(f"{file} has session settings that edgetfm does not choose: {session}")
     return KeptRecipe(
         Recipe.from_json(recipe),
-        session if isinstance(session, dict) else None,
+        session,
         calibration if isinstance(calibration, dict) else None,
         budget if isinstance(budget, str) and budget else None,
     )

@@ -1,8 +1,8 @@
 """The search behind `--quantize`: which graphs are made, in which order, until one can ship.
 
-Plain int8 first. If it is well inside the budget, a form that costs less time is tried; if it is
-outside, each node's effect on the outputs is measured and the worst go back to float, or to 8-bit
-blocks where that is enough; if nothing of this will do, all products go to blocks.
+Plain int8 first. If it is well inside the budget, a form that costs less time is tried. If it is
+outside, all products in 8-bit blocks are made, which takes no search; then each node's effect on
+the outputs is measured and the worst go back to float, or to blocks where that is enough.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from edgetfm.quantize.targets import TARGETS, objections
 from edgetfm.signature import Feeds
 
 ROOM = 0.5
-"""A cheaper form must stay within this share of the budget. Choosing among forms by what they are
-judged by flatters the winner, and new data is never quite like the old."""
+"""A cheaper form must stay within this share of the budget, and is tried only where int8 itself
+uses half of that: what is not asked for may not bring an answer near the edge."""
+
+MARGIN = 0.8
+"""The share of the budget that a set of nodes chosen by the data it is judged by may use: the
+smallest that just passes on these items would fail on the next ones as often as not."""
 
 AIM = 0.7
 """The use at which the search for nodes stops: it looks at few items, the budget at others."""
@@ -64,13 +68,14 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
     if base is not None and base.inside:
         if base.use <= ROOM / 2 and prefer == "speed":
             cheaper = replace(RECIPES["int8"], min_gain=NEVER)
-            _attempt(shop, "int8, free smoothing", cheaper, "without the Muls that smoothing adds")
+            note = "without the Muls that smoothing adds"
+            _attempt(shop, "int8, free smoothing", cheaper, note, room=ROOM)
         return
-    if base is not None and not shop.out_of_time():
-        _repair(shop, base, journal)
-    if not any(c.inside and c.recipe.name == "int8" for c in shop.candidates):
+    if "int8-weight" in liked:
         note = "nothing depends on the scale of a whole activation"
         _attempt(shop, "int8-weight", RECIPES["int8-weight"], note)
+    if base is not None and not shop.out_of_time():
+        _repair(shop, base, journal)
 
 
 def _liked(shop: Workshop) -> list[Precision]:
@@ -79,13 +84,18 @@ def _liked(shop: Workshop) -> list[Precision]:
     return [p for p in targets[0].likes if not objections(p, targets)]
 
 
-def _attempt(shop: Workshop, name: str, recipe: Recipe, note: str) -> Candidate | None:
-    """The candidate; None out of time, or if onnxruntime does not run it."""
+def _attempt(
+    shop: Workshop, name: str, recipe: Recipe, note: str, room: float = 1.0
+) -> Candidate | None:
+    """The candidate; None out of time, or if onnxruntime does not run it.
+
+    room: the share of the budget that it may use.
+    """
     if shop.candidates and shop.out_of_time():
         shop.draft.notes.append(f"out of time: {name} was not tried (--time allows more)")
         return None
     try:
-        return shop.make(name, recipe, note)
+        return shop.make(name, recipe, note, room)
     except QuantizationError as error:
         shop.draft.notes.append(str(error))
         return None
@@ -102,7 +112,8 @@ def _repair(shop: Workshop, base: Candidate, journal: Journal) -> None:
         if made.inside:
             kept = _fewest(shop, base, found, fewer, kept)
             blocks = replace(base.recipe, by_block=kept)
-            _attempt(shop, f"int8, {_count(kept)} in blocks", blocks, "the same in 8-bit blocks")
+            note = "the same in 8-bit blocks"
+            _attempt(shop, f"int8, {_count(kept)} in blocks", blocks, note, MARGIN)
             return
         fewer = len(kept)
 
@@ -111,7 +122,7 @@ def _in_float(shop: Workshop, base: Candidate, found: Sensitivity, kept: Nodes) 
     """The candidate with these nodes in float32, and what was found out about all of them."""
     real = replace(base.recipe, keep_float=kept)
     note = "the nodes that cost the most accuracy for their share of the work"
-    made = _attempt(shop, f"int8, {_count(kept)} in float", real, note)
+    made = _attempt(shop, f"int8, {_count(kept)} in float", real, note, MARGIN)
     if made is not None:
         made.facts["search"] = found.log
         made.facts["sensitivity"] = {n: float(f"{g:.3g}") for n, g in found.gains.items()}
@@ -138,7 +149,7 @@ def _count(kept: Iterable[str]) -> str:
 
 
 def _growing(found: Sensitivity) -> Iterator[Nodes]:
-    """The nodes that were found, then more in the order of their effect, then all but one."""
+    """The nodes that were found, then more in the order of their effect, but not all of them."""
     kept = list(found.kept) or list(found.order[:1])
     while len(kept) < len(found.order):
         yield tuple(kept)
@@ -149,7 +160,8 @@ def _growing(found: Sensitivity) -> Iterator[Nodes]:
 def _sensitivity(shop: Workshop, base: Candidate, journal: Journal) -> Sensitivity:
     """What each product in int8 does to the outputs, on a few calibration batches."""
     draft = shop.draft
-    items = draft.evidence.calibration[:TUNING_BATCHES]
+    data = draft.evidence.calibration
+    items = data[:: max(1, len(data) // TUNING_BATCHES)][:TUNING_BATCHES]
     truth = answers_of(draft.path("fp32"), items)
     board = Switchboard(
         read_graph(draft.path("fp32")),
@@ -162,8 +174,8 @@ def _sensitivity(shop: Workshop, base: Candidate, journal: Journal) -> Sensitivi
 
         def measure(kept: frozenset[str]) -> Effect:
             question = json.dumps(sorted(kept))
-            if (known := journal.get(question)) is not None:
-                return Effect(*known)
+            if (known := Effect.read(journal.get(question))) is not None:
+                return known
             effect = _effect(shop, board, kept, items, truth)
             journal.put(question, [effect.loss, effect.use])
             return effect

@@ -41,8 +41,10 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
     leaves there what the next one needs not ask again.
     """
     with TemporaryDirectory(prefix="edgetfm-") as folder:
-        shop = Workshop(draft, Path(folder), goal.targets, time.monotonic() + goal.seconds)
         kept = None if goal.recipe is None else read_recipe(goal.recipe)
+        session = None if kept is None else kept.session
+        deadline = time.monotonic() + goal.seconds
+        shop = Workshop(draft, Path(folder), goal.targets, deadline, session)
         if refused := _refused(kept, goal):
             raise InputError(listed(refused))
         if kept is not None:
@@ -53,7 +55,8 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
             if journal.found:
                 draft.notes.append(f"the search went on with {journal.found} earlier results")
             search(shop, goal.prefer, journal)
-            journal.done()
+            if not shop.out_of_time():
+                journal.done()
         elif goal.quantize is not None:
             shop.make(goal.quantize, RECIPES[goal.quantize], "asked for by name")
         timings, settings = _timings(draft, shop.candidates)
@@ -66,7 +69,7 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
             draft.session = settings
             return "fp32"
         draft.ledger.rungs += best.rungs
-        draft.session = best.settings if kept is None or kept.session is None else kept.session
+        draft.session = best.settings
         precision = best.recipe.precision
         relative = FP32.replace(".onnx", f"{SUFFIXES[precision]}.onnx")
         file, data = write_graph(read_graph(best.path), draft.writer, relative)
@@ -91,7 +94,9 @@ def _about(draft: Draft, goal: Goal) -> dict[str, Any]:
         "fp32": [draft.writer.entries[name].sha256 for name in names],
         "calibration": draft.evidence.facts,
         "budget": draft.budget,
-        "evaluate": goal.evaluate,
+        "labelled": None if draft.metric is None else draft.metric.fingerprint,
+        "targets": goal.targets,
+        "recipe": RECIPES["int8"].to_json(),
         "versions": [version("edgetfm"), runtime_version()],
     }
 
@@ -165,26 +170,28 @@ def _best(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> Candidat
     inside = [c for c in candidates if c.inside]
     if not inside:
         raise BudgetError(_nothing_inside(draft, candidates, goal))
-    if goal.quantize != "auto":
+    if goal.quantize != "auto" or goal.recipe is not None:
         return inside[0]
     if goal.targets and this_machine() not in goal.targets:
         draft.notes.append(
             f"this machine is none of the targets {', '.join(goal.targets)}: the smallest ships, "
             "for what is fastest here need not be there"
         )
-        return min(inside, key=lambda c: c.bytes)
+        name = smallest({t.name: t for t in draft.tried if t.inside and t.name != "fp32"})
+        return next(c for c in inside if c.name == name)
     rows = {t.name: t for t in draft.tried if t.inside and t.latency is not None}
     name = smallest(rows) if goal.prefer == "size" else quickest(rows)
     return next((c for c in inside if c.name == name), None)
 
 
-def smallest(rows: Mapping[str, Tried]) -> str:
-    """The name of the smallest."""
-    return min(rows, key=lambda name: rows[name].bytes)
-
-
 SAME_SIZE = 0.01
 """Sizes that differ by no more than this share are the same to whoever chooses."""
+
+
+def smallest(rows: Mapping[str, Tried]) -> str:
+    """The name of the smallest; of the same size, the one that loses least."""
+    least = min(t.bytes for t in rows.values()) * (1 + SAME_SIZE)
+    return min((t for t in rows.values() if t.bytes <= least), key=lambda t: t.use).name
 
 
 def quickest(rows: Mapping[str, Tried]) -> str:
@@ -198,8 +205,7 @@ def quickest(rows: Mapping[str, Tried]) -> str:
         for t in rows.values()
         if (t.latency or 1.0) - (best.latency or 1.0) <= (t.spread or 0.0) + (best.spread or 0.0)
     ]
-    least = min(t.bytes for t in tied) * (1 + SAME_SIZE)
-    return min((t for t in tied if t.bytes <= least), key=lambda t: t.use).name
+    return smallest({t.name: t for t in tied})
 
 
 def _nothing_inside(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> str:
@@ -215,6 +221,7 @@ def _nothing_inside(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -
     if others:
         lines.append(f"further from it: {', '.join(c.name for c in others)}")
     auto = "" if goal.quantize == "auto" else ", or --quantize alone for the best that is inside"
+    lines += draft.notes
     lines.append(
         "give better calibration data (--calibration), a wider budget (--max-drop)"
         f"{auto}; without --quantize the float32 graph ships"

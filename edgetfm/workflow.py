@@ -17,7 +17,7 @@ from edgetfm.evidence import gather
 from edgetfm.float_graph import ask, prove_float, write_float_graph
 from edgetfm.foreign_files import is_foreign
 from edgetfm.goal import AnyPath, Goal, Wanted
-from edgetfm.metric import bind_metric
+from edgetfm.metric import bind_metric, read_metric
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import (
@@ -95,14 +95,18 @@ def export_model(
     opened = open_source(source, task=task, trust_remote_code=trust_remote_code, route=route)
     kind = TASKS[opened.task]
     signature = opened.signature
+    subject = Subject(kind, signature)
+    labelled = read_metric(goal, subject, opened.labels)
     with BundleWriter(output, force=force) as writer:
         for name, data in opened.assets.items():
             writer.write(name, data)
         preprocessor = Preprocessor.from_folder(writer.staging, opened.preprocessing, signature)
-        evidence = gather(preprocessor, signature, kind, goal, opened.sample)
+        evidence = gather(
+            preprocessor, signature, kind, goal, opened.sample, long=opened.route == "adapter"
+        )
         draft = Draft(
             writer=writer,
-            subject=Subject(kind, signature),
+            subject=subject,
             evidence=evidence,
             budget=goal.budget or kind.budget,
             progress=progress,
@@ -110,7 +114,7 @@ def export_model(
         )
         write_float_graph(opened, draft)
         prove_float(draft, opened)
-        draft.metric = bind_metric(draft, goal, preprocessor, opened.labels)
+        draft.metric = bind_metric(draft, labelled, preprocessor)
         chosen = choose(draft, goal, Path(output))
         manifest = _manifest(opened, opened.family.name, draft, chosen)
         bundle = finish(draft, manifest, keep_fp32=keep_fp32)
@@ -123,6 +127,7 @@ def quantize_bundle(
     *,
     task: str | None = None,
     force: bool = False,
+    keep_fp32: bool = False,
     progress: Progress = quiet,
     **wanted: Unpack[Wanted],
 ) -> ExportResult:
@@ -132,20 +137,22 @@ def quantize_bundle(
     is made of it, judged by the file itself. task: what that file does, if nothing beside it says.
 
     output: None adds the variant to `bundle` itself, in one step that leaves the old bundle whole
-    until the new one is. The budget is judged against the fp32 variant, which the bundle's ledger
-    has compared with PyTorch. wanted: see `edgetfm.goal.Wanted`; 'auto' is what is wanted if it
-    does not say.
+    until the new one is. keep_fp32: ship fp32 too; where it is added, it stays anyhow. The budget
+    is judged against the fp32 variant, which the bundle's ledger has compared with PyTorch.
+    wanted: see `edgetfm.goal.Wanted`; 'auto' is what is wanted if it does not say.
     """
     started = time.perf_counter()
     goal = Goal.of({"quantize": "auto", **wanted})
     if is_foreign(bundle):
-        return _quantize_foreign(bundle, output, task, goal, force, progress)
+        return _quantize_foreign(bundle, output, task, goal, force, keep_fp32, progress)
     old = open_bundle(bundle)
     manifest = old.manifest
     if "fp32" not in manifest.components["model"].variants:
         raise InputError(f"{bundle} has no fp32 variant to quantize: export it with --keep-fp32")
     signature = manifest.components["model"].signature
-    kind = TASKS[manifest.task].on(signature, manifest.preprocessing)
+    subject = Subject.of_bundle(manifest)
+    kind = subject.task
+    labelled = read_metric(goal, subject, manifest.labels)
     in_place = output is None
     with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
         fp32 = manifest.components["model"].variants["fp32"]
@@ -160,7 +167,7 @@ def quantize_bundle(
         evidence = evidence.beginning_with(vectors.cases)
         draft = Draft(
             writer=writer,
-            subject=Subject.of_bundle(manifest),
+            subject=subject,
             evidence=evidence,
             budget=goal.budget or manifest.budget or kind.budget,
             progress=progress,
@@ -172,7 +179,7 @@ def quantize_bundle(
         draft.judged = ask(float_graph, evidence.judged, "the fp32 graph", progress)
         del float_graph
         prove_float(draft)
-        draft.metric = bind_metric(draft, goal, preprocessor, manifest.labels)
+        draft.metric = bind_metric(draft, labelled, preprocessor)
         chosen = choose(draft, goal, Path(bundle if output is None else output))
         components = {"model": Component(signature, draft.variants)}
         made = replace(
@@ -183,7 +190,7 @@ def quantize_bundle(
             calibration=evidence.facts,
             versions=manifest.versions | _versions(),
         )
-        result = finish(draft, made, keep_fp32=True)
+        result = finish(draft, made, keep_fp32=keep_fp32 or in_place)
     return _result(result, draft, started)
 
 
@@ -193,6 +200,7 @@ def _quantize_foreign(
     task: str | None,
     goal: Goal,
     force: bool,
+    keep_fp32: bool,
     progress: Progress,
 ) -> ExportResult:
     """A bundle made of an ONNX file: as an export is, with the file in the place of PyTorch."""
@@ -202,6 +210,7 @@ def _quantize_foreign(
     progress("reading the graph", 0, 0)
     opened = open_foreign(source, task=task)
     target, subject = check_output(opened, output), opened.subject
+    labelled = read_metric(goal, subject, opened.labels)
     with BundleWriter(target, force=force) as writer:
         for name, data in opened.assets.items():
             writer.write(name, data)
@@ -219,10 +228,10 @@ def _quantize_foreign(
         )
         write_foreign_graph(opened, draft)
         prove_float(draft)
-        draft.metric = bind_metric(draft, goal, preprocessor, opened.labels)
+        draft.metric = bind_metric(draft, labelled, preprocessor)
         chosen = choose(draft, goal, target)
         manifest = _manifest(opened, opened.family, draft, chosen)
-        bundle = finish(draft, manifest, keep_fp32=False)
+        bundle = finish(draft, manifest, keep_fp32=keep_fp32)
     return _result(bundle, draft, started)
 
 

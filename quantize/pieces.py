@@ -120,7 +120,9 @@ class Walk:
         functions = list(self._model.functions.values())
         piece = ir.Model(graph, ir_version=self._model.ir_version, functions=functions)
         save_graph(piece, path, external_over=0)  # onnxruntime maps weights in a file of their own
-        return make_session(path, settings=self._settings)
+        # Not optimized: what onnxruntime fuses, and so the last bits, would depend on the tensors
+        # that are asked for, and a kept decision would differ from one made anew.
+        return make_session(path, settings=self._settings, optimize=False)
 
     def _note_types(self, names: Sequence[str], state: Feeds) -> None:
         """What was computed tells the types that the next piece's inputs have."""

@@ -23,6 +23,15 @@ class Effect:
     loss: float
     use: float
 
+    @classmethod
+    def read(cls, saved: object) -> Effect | None:
+        """What was saved as [loss, use]; None for anything else."""
+        if isinstance(saved, list) and len(saved) == 2:
+            loss, use = saved
+            if isinstance(loss, float) and isinstance(use, float):
+                return cls(loss, use)
+        return None
+
 
 Measure = Callable[[frozenset[str]], Effect]
 """The effect on the outputs when these products are kept out of int8 and all others are in."""

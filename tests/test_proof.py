@@ -141,7 +141,7 @@ def test_a_variant_may_differ_from_itself_as_far_as_from_the_oracle() -> None:
 
     assert held("int8", far).passed
     assert held("int8", far).bound == "cosine:0.9985,worst_cosine:0.99,max_error:0.08"
-    assert held("int8", far).note == "no farther from itself than from PyTorch"
+    assert held("int8", far).note == "no output farther from itself than from PyTorch"
     assert not held("int8", near).passed
     assert not held("fp16", far).passed
     nothing = {"logits": Measures(1, *[float("nan")] * 5)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -93,10 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, value in _QUIET.items():
                 os.environ.setdefault(name, value)
         try:
+            _end_as_interrupted()
             code = cli.main(words, prog_name="edgetfm", standalone_mode=False, obj=out)
         except BaseException as error:
             return out.failure(error)
     return code if isinstance(code, int) else 0
+
+
+def _end_as_interrupted() -> None:
+    """A polite kill ends a command as Ctrl-C does: nothing half-made stays behind."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _open_what_is_closed() -> None:

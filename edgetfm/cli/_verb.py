@@ -66,7 +66,7 @@ def quantize_options(body: Body) -> Body:
             "--calibration",
             metavar="PATH",
             help="Data like the inputs to come: .txt .csv .jsonl .parquet .npz, or a folder of "
-            "texts, images or audio.",
+            "texts or images.",
         ),
         click.option(
             "--samples",
@@ -98,7 +98,9 @@ def quantize_options(body: Body) -> Body:
             help="What auto looks for.",
         ),
         click.option(
-            "--time", metavar="TIME", help="How long to search: 90s, 10m.  [default: 10m]"
+            "--time",
+            metavar="TIME",
+            help="How long to search: 90s, 10m, 1h; seconds without a unit.  [default: 10m]",
         ),
     )
     for option in reversed(options):

@@ -13,7 +13,7 @@ from edgetfm.cli._verb import PRECISIONS, folder, quantize_options, verb
 
 
 @verb()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", metavar="BUNDLE|MODEL.onnx", type=click.Path(path_type=Path))
 @folder("-o", "--output", help="The bundle to write; if not given, the variant is added to BUNDLE.")
 @click.option(
     "--precision",
@@ -24,6 +24,7 @@ from edgetfm.cli._verb import PRECISIONS, folder, quantize_options, verb
 )
 @click.option("--task", help="What an ONNX file does; its config says so if not given.")
 @quantize_options
+@click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
 @click.option("--force", is_flag=True, help="Replace another bundle that exists at --output.")
 def command(out: Output, bundle: Path, output: Path | None, precision: str, **options: Any) -> None:
     """Make a smaller, faster variant of BUNDLE and prove that it still answers the same.

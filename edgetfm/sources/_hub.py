@@ -12,11 +12,16 @@ _ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "1_*/config.json"]
 
 
+def called(folder: Path) -> str:
+    """The name of a folder as it was given: a link is called as the link."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
 def locate(spec: str | os.PathLike[str]) -> tuple[Path, str]:
     """The folder of a model and the name to call it by; only a hub id touches the network."""
     folder = Path(spec)
     if folder.is_dir():
-        return folder, folder.resolve().name
+        return folder, called(folder)
     if folder.exists():
         raise SourceError(f"{folder} is a file, expected a model's folder or a hub id")
     if not isinstance(spec, str) or not _ID.match(spec) or spec.startswith("."):

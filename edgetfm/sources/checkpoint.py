@@ -14,6 +14,7 @@ from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._family import Family
 from edgetfm.sources import _weights
+from edgetfm.sources._hub import called
 from edgetfm.sources._source import Source, eager
 from edgetfm.tasks import task_named
 
@@ -51,13 +52,13 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     sample = folder / "sample.npz"
     return Source(
         kind="checkpoint",
-        name=folder.resolve().name,
+        name=called(folder),
         family=family,
         config=config,
         task=task_name,
         provenance={
             "kind": "checkpoint",
-            "name": folder.resolve().name,
+            "name": called(folder),
             "sha256": {p.name: sha256(p) for p in [folder / "config.json", *paths]},
         },
         build_module=lambda: _module(family, config, task_name, paths, fold=True),

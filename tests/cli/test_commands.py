@@ -275,11 +275,14 @@ def test_quantize_adds_a_variant_to_a_bundle(
 ) -> None:
     # A random model has no answers to keep: what is lost is not the question here.
     words = ["quantize", bundle, "--precision", "int8", "--max-drop", "cosine:-1"]
-    found = ask(*words, "-o", tmp_path / "smaller")
+    found = ask(*words, "-o", tmp_path / "smaller", "--keep-fp32")
     assert found["variant"] == "int8"
     variants = ask("inspect", tmp_path / "smaller")["components"]["model"]["variants"]
     assert set(variants) == {"fp32", "int8"}
     assert ask("run", tmp_path / "smaller", "a film", "--precision", "fp32")["answers"]
+    ask(*words, "-o", tmp_path / "only")
+    variants = ask("inspect", tmp_path / "only")["components"]["model"]["variants"]
+    assert set(variants) == {"int8"}
 
 
 def test_train_export_run_on_pictures(tmp_path: Path, ask: Callable[..., Json]) -> None:

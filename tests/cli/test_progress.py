@@ -1,14 +1,14 @@
-"""A bar on a terminal, nothing anywhere else."""
+"""A bar on a terminal, a line a step in the log of long work."""
 
 from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
 from edgetfm.cli._progress import progress_bar
-from edgetfm.progress import quiet
 
 
 class Terminal(io.StringIO):
@@ -30,10 +30,21 @@ def test_a_terminal_gets_a_bar_for_each_step(monkeypatch: pytest.MonkeyPatch) ->
     assert "measuring" in written
 
 
-def test_a_pipe_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_a_line_for_each_step_of_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    clock = iter([0.0, 1.0, 3.0, 3.0, 4.0, 4.0, 5.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with progress_bar() as progress:
+        for step in ("reading", "measuring", "measuring", "rounding"):
+            progress(step, 1, 2)
+    lines = [line.split() for line in pipe.getvalue().splitlines()]
+    assert [line[2] for line in lines] == ["measuring", "rounding"]
+
+
+def test_short_work_leaves_a_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr(sys, "stderr", pipe)
     with progress_bar() as progress:
-        assert progress is quiet
         progress("measuring", 1, 2)
     assert pipe.getvalue() == ""
