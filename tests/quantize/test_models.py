@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from edgetfm.bundle import open_bundle
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.quantize import RECIPES, quantize_graph, read_calibration
+from edgetfm.quantize.plan import Memo
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.session import make_session
@@ -129,3 +131,22 @@ def test_a_real_masked_language_model_shrinks_to_less_than_a_third(
     ort().InferenceSession(str(tmp_path / "got.onnx"), options, providers=["CPUExecutionProvider"])
     ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert ops.count("DynamicQuantizeMatMul") == 10
+
+
+def test_a_search_makes_the_bytes_that_its_recipe_makes_anew(
+    tiny_bundle: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What was decided for other graphs is used again, whatever tensors were asked for then."""
+    model, feeds, _ = prepared(tiny_bundle("bert", "feature-extraction").bundle)
+    products = [node.name for node in model.graph if node.name.endswith("MatMul")]
+    memo = Memo()
+    quantize_graph(model, RECIPES["int8"], feeds, memo=memo)
+    for number, name in enumerate(n for n in products if "feed_forward" in n or "qkv" in n):
+        recipe = replace(RECIPES["int8"], keep_float=(name,))
+        made = {}
+        for kind, known in (("searched", memo), ("anew", None)):
+            graph, _ = quantize_graph(model, recipe, feeds, memo=known)
+            path = tmp_path / f"{kind}{number}.onnx"
+            save_graph(graph, path)
+            made[kind] = path.read_bytes()
+        assert made["searched"] == made["anew"], name
