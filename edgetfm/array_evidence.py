@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgetfm.errors import DataError
 from edgetfm.quantize.arrays import join, read_arrays
 from edgetfm.quantize.items import Whole
+from edgetfm.quantize.npz import UNREADABLE, member, read_header
 from edgetfm.runtime.text import TextEncoder
 from edgetfm.signature import Feeds, Signature, TensorSpec
 
@@ -72,21 +71,17 @@ def read_items(
 
 def _one_axis_more(path: Path, signature: Signature) -> bool:
     """Whether every array of the file has one axis more than its input."""
+    wanted = {t.name: len(t.shape) + 1 for t in signature.inputs}
     try:
         with zipfile.ZipFile(path) as archive:
-            ranks = {n.removesuffix(".npy"): _rank(archive, n) for n in archive.namelist()}
-    except (OSError, ValueError, zipfile.BadZipFile):
+            return all(_rank(archive, name) == rank for name, rank in wanted.items())
+    except UNREADABLE:
         return False  # the reader says what is wrong with it
-    return all(ranks.get(t.name) == len(t.shape) + 1 for t in signature.inputs)
 
 
 def _rank(archive: zipfile.ZipFile, name: str) -> int:
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
-        return len(read(file)[0])
+    with archive.open(member(name)) as file:
+        return len(read_header(file, name, 0).shape)
 
 
 def batched(items: Sequence[Feeds], signature: Signature, size: int) -> list[Feeds]:

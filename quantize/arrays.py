@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
-from zlib import error as ZlibError
+from typing import IO
 
 import numpy as np
 
 from edgetfm.errors import DataError, InputError, listed
 from edgetfm.quantize.calibration import SAMPLES, Calibration, spread
+from edgetfm.quantize.npz import UNREADABLE, Header, header_problems, member, names_in, read_header
 from edgetfm.quantize.random_tokens import refuse_random_tokens
 from edgetfm.runtime.text import TextEncoder
 from edgetfm.signature import Array, Feeds, Signature
 
 BLOCK_BYTES = 1 << 22
 """About what is read of one array at a time."""
+
+SHOWN = 20
+"""Names of arrays that are listed; of the others the number is said."""
 
 
 def read_arrays(
@@ -34,21 +37,21 @@ def read_arrays(
     The first axis of each array counts the items; other arrays are left alone. The items are
     feeds of batch 1, chosen as those of `read_calibration` are. Memory holds `limit` items, and
     one array where it is in Fortran order. encoder: the model's tokenizer, if it has one.
-    Raises DataError that lists what is missing or does not fit, and for token ids that are no
-    text: see `refuse_random_tokens`.
+    Raises DataError that lists what is missing, does not fit or is too large, from the headers
+    alone, and for token ids that are no text: see `refuse_random_tokens`.
     """
     if limit < 1:
         raise DataError(f"{limit} samples were asked for: it must be 1 or more, better 100")
     if not path.is_file():
         raise DataError(f"no calibration data at {path}")
     names = [spec.name for spec in signature.inputs]
+    longest = None if encoder is None else encoder.max_length
     try:
         with zipfile.ZipFile(path) as archive, ExitStack() as stack:
-            columns = _opened(archive, names, path, stack)
-            count = len(columns[0])
+            columns, count = _opened(archive, path, signature, limit, longest, stack)
             rows = zip(*columns, strict=True) if columns else iter(())
             chosen = spread((_told(names, row) for row in rows), limit)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, ZlibError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} is not a .npz file that can be read: {error}") from error
     if not chosen:
         raise DataError(f"{path} holds no items: its arrays have {count} rows")
@@ -91,58 +94,55 @@ def _finite(array: Array) -> bool:
 class _Column:
     """One array of an archive, read block by block."""
 
-    def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.file, self.shape, self.dtype = file, shape, dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
+    def __init__(self, file: IO[bytes], header: Header) -> None:
+        self.file, self.header = file, header
 
     def __iter__(self) -> Iterator[Array]:
-        size = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        step = max(1, BLOCK_BYTES // max(1, size))
-        for start in range(0, len(self), step):
-            rows = min(step, len(self) - start)
+        header, size = self.header, self.header.item_bytes
+        count, step = header.shape[0], max(1, BLOCK_BYTES // size)
+        for start in range(0, count, step):
+            rows = min(step, count - start)
             data = self.file.read(rows * size)
             if len(data) != rows * size:
                 raise EOFError(f"an array ends at row {start}")
-            block = np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
+            block = np.frombuffer(data, header.dtype).reshape(rows, *header.item)
             for i in range(rows):
                 yield block[i : i + 1].copy()  # a view would keep the whole block
 
 
 def _opened(
-    archive: zipfile.ZipFile, names: Sequence[str], path: Path, stack: ExitStack
-) -> list[Any]:
-    """The arrays of these names, or a DataError that lists what is wrong with them."""
-    held = {name.removesuffix(".npy") for name in archive.namelist()}
+    archive: zipfile.ZipFile,
+    path: Path,
+    signature: Signature,
+    limit: int,
+    longest: int | None,
+    stack: ExitStack,
+) -> tuple[list[Iterable[Array]], int]:
+    """The rows of the graph's inputs and how many, or a DataError that lists what is wrong."""
+    names, held = [spec.name for spec in signature.inputs], names_in(archive)
     problems = [
-        f"no array '{name}'; it has {', '.join(sorted(held)) or 'none'}"
+        f"no array '{name}'; it has {_few(sorted(held)) or 'none'}"
         for name in names
         if name not in held
     ]
-    columns: list[Any] = []
-    for name in names:
-        if name not in held:
-            continue
-        file = stack.enter_context(archive.open(f"{name}.npy"))
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject:
-            problems.append(f"'{name}' holds Python objects: save it as numbers")
-        elif not shape:
-            problems.append(f"'{name}' is a single number: its first axis counts the items")
-        elif fortran:
-            with archive.open(f"{name}.npy") as again:
-                whole = np.lib.format.read_array(again)
-            columns.append([whole[i : i + 1] for i in range(shape[0])])
-        else:
-            columns.append(_Column(file, shape, dtype))
-    if not problems and len({len(c) for c in columns}) > 1:
-        counts = ", ".join(f"{n} {len(c)}" for n, c in zip(names, columns, strict=True))
-        problems.append(f"the arrays have different numbers of items: {counts}")
+    files = {n: stack.enter_context(archive.open(member(n))) for n in names if n in held}
+    headers = {
+        name: read_header(file, name, archive.getinfo(member(name)).file_size)
+        for name, file in files.items()
+    }
+    problems += header_problems(headers, signature, limit, longest)
     if problems:
         raise DataError(f"{path}: {listed(problems)}")
-    return columns
+    columns: list[Iterable[Array]] = []
+    for name, header in headers.items():
+        if header.fortran:
+            with archive.open(member(name)) as again:
+                whole = np.lib.format.read_array(again)
+            columns.append([whole[i : i + 1] for i in range(header.shape[0])])
+        else:
+            columns.append(_Column(files[name], header))
+    return columns, min((h.shape[0] for h in headers.values()), default=0)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from edgetfm.errors import DataError
 from edgetfm.quantize import read_arrays
 from edgetfm.quantize.arrays import join
+from edgetfm.quantize.npz import Header, header_problems
 from edgetfm.quantize.random_tokens import look_drawn, refuse_random_tokens
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import TextEncoder
@@ -183,3 +185,116 @@ def test_the_order_of_ids_and_inputs_without_ids_say_nothing() -> None:
     refuse_random_tokens([{"x": np.random.default_rng(0).random((1, 5000))}], "a.npz")
     assert look_drawn(np.arange(255)) == ""
     assert look_drawn(np.random.default_rng(0).integers(0, 4, 5000)) == ""  # an alphabet
+
+
+# --- files that are damaged, or made to harm ----------------------------------------------------
+
+
+def header(shape: str, descr: str = "'<f4'", order: bool = False) -> bytes:
+    """A .npy header that says this, and no values."""
+    return told(f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}")
+
+
+def told(text: str, version: int = 1) -> bytes:
+    return b"\x93NUMPY" + bytes([version, 0]) + len(text).to_bytes(2, "little") + text.encode()
+
+
+def archived(
+    path: Path, content: bytes, kind: int = zipfile.ZIP_DEFLATED, end: str = ".npy"
+) -> Path:
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr(f"pixel_values{end}", content)
+    return path
+
+
+def changed(path: Path, local: int, central: int, value: int) -> None:
+    """One byte of each member's headers is another: its flags or its compression."""
+    data = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        data[data.index(signature) + place] = value
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (header(f"({10**30}, 3, 4, 4)"), "is not whole"),
+        (header(f"({10**18}, 3, 4, 4)"), "is not whole"),
+        (header(f"({10**15}, 3, 4, 4)", order=True), "is not whole"),
+        (header("(30000000, 0)"), r"has shape \(1, 0\), expected pixel_values"),
+        (header("(-5, 3, 4, 4)"), "can be read"),
+        (header("(4, 3, 4294967296, 4294967296)"), "expected pixel_values"),
+        (header("(8,)", descr="'<U500000000'"), "expected float32"),
+        (header("(8, 3)", descr="'|V0'"), "expected float32"),
+        (header("(8, 3)", descr="[('a', '<i8')]"), "expected float32"),
+        (header("(8, 3, 4, 4)", descr="'<c16'") + bytes(1000), "is complex128, expected float32"),
+        (header("()") + bytes(4), "is a single number"),
+        (told("(" * 9000), "can be read"),
+        (told('{"a": (1,\n'), "can be read"),
+        (told('{"""'), "can be read"),
+        (told("{}", 9), "can be read"),
+        (b"", "can be read"),
+    ],
+)
+def test_what_a_header_promises_is_checked_before_rows_are_read(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=said):
+        read_arrays(archived(tmp_path / "a.npz", content), IMAGE)
+
+
+def test_members_that_no_array_can_be_read_from_are_said(tmp_path: Path) -> None:
+    content = header("(4, 3, 4, 4)") + np.random.default_rng(0).bytes(4 * 48 * 4)
+    bare = archived(tmp_path / "a.npz", content, end="")
+    with pytest.raises(DataError, match="no array 'pixel_values'; it has none"):
+        read_arrays(bare, IMAGE)
+    encrypted = archived(tmp_path / "b.npz", content)
+    changed(encrypted, 6, 8, 1)
+    unknown = archived(tmp_path / "c.npz", content)
+    changed(unknown, 8, 10, 99)
+    damaged = archived(tmp_path / "d.npz", content, zipfile.ZIP_LZMA)
+    data = bytearray(damaged.read_bytes())
+    data[70:100] = b"\xff" * 30
+    damaged.write_bytes(bytes(data))
+    for file in (encrypted, unknown, damaged):
+        with pytest.raises(DataError, match=r"is not a .npz file that can be read"):
+            read_arrays(file, IMAGE)
+
+
+FREE = Signature((TensorSpec("pixel_values", "float32", ("batch", "width")),), (OUTPUT,))
+
+
+def test_an_item_of_gigabytes_in_a_small_file_is_refused_unread(tmp_path: Path) -> None:
+    file = archived(tmp_path / "a.npz", header(f"(1, {1 << 25})") + bytes(1 << 27))
+    assert file.stat().st_size < 1 << 18
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more than 16777216 values"):
+        read_arrays(file, FREE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
+
+
+@pytest.mark.parametrize(
+    ("shape", "fortran", "said"),
+    [
+        ((600, 1 << 24), False, "16.0 GiB, more than 4.0 GiB: ask for fewer samples"),
+        ((600, 1 << 24), True, "in Fortran order and must be read whole, 37.5 GiB"),
+        ((5, 0), False, "which holds nothing"),
+        ((5, 3, 1), False, "expected pixel_values"),
+    ],
+)
+def test_what_does_not_fit_in_memory_is_told_by_its_header(
+    shape: tuple[int, ...], fortran: bool, said: str
+) -> None:
+    promised = Header(shape, np.dtype("float32"), fortran, stored=1 << 60)
+    (problem,) = header_problems({"pixel_values": promised}, FREE, 256, None)
+    assert said in problem
+
+
+def test_no_item_is_longer_than_the_model_takes(encoder: TextEncoder, tmp_path: Path) -> None:
+    long = np.ones((4, 65), np.int64)
+    file = save(tmp_path / "a.npz", input_ids=long, attention_mask=long)
+    with pytest.raises(DataError, match="the model takes 64 tokens at most"):
+        read_arrays(file, TEXT, encoder=encoder)
+    assert read_arrays(file, TEXT).count == 1
