@@ -55,17 +55,19 @@ def gather(
     task: Task,
     goal: Goal,
     sample: Path | None,
+    *,
+    long: bool = False,
 ) -> Evidence:
     """The evidence for a model: the user's data, else its own sample, else what ships with us.
 
     The cases that are kept in the bundle come from the shipped sample, never from the user's
-    data. If nothing is to be quantized there is nothing to calibrate or to judge, and only a
-    sample with labels is of use.
+    data; with `long` there is a long text among them. If nothing is to be quantized there is
+    nothing to calibrate or to judge, and only a sample with labels is of use.
     """
     if preprocessor.text is None and preprocessor.image is None:
         return _from_arrays(signature, goal)
     shipped = read_calibration(None, task.modality)
-    cases = parity_cases(preprocessor, signature, task, shipped.items)
+    cases = parity_cases(preprocessor, signature, task, shipped.items, long=long)
     if goal.calibration is None and sample is not None:
         made = _from_sample(cases, sample, signature)
         return made if goal.quantizes else replace(made, facts={})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 import torch
@@ -47,8 +47,9 @@ def adapt(
         dynamic=True, dynamic_shapes=free, opset_version=TRACED_OPSET, optimize=False
     )
     try:
-        with quiet_torch(), contextlib.redirect_stdout(io.StringIO()):
+        with quiet_torch(), _silence():
             model = OnnxExporter().export(module, example, config).program
+        with quiet_torch():
             _name_axes(model, inputs)
             return made_plain(model, inputs, outputs, progress)
     except MemoryError:
@@ -61,6 +62,14 @@ def adapt(
         raise SourceError(
             f"transformers.exporters cannot export {_name(module)}: {reason(error)}"
         ) from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on the terminal: what fails comes back as an error, torch prints its program too."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def reason(error: BaseException) -> str:

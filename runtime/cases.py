@@ -15,19 +15,26 @@ from edgetfm.tasks import Task
 
 TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
 """(batch, longest sequence): 1 in each axis, odd sizes, a usual one, a full batch."""
+LONG_TEXT = (1, 1024)
+"""What graphs traced from others' code are asked too: it may take another path for long texts."""
 IMAGE_BATCHES = (1, 2, 3, 8)
 MASK_EVERY = 7
 """For fill-mask one token in seven is masked, about what such models were trained on."""
 
 
 def parity_cases(
-    preprocessor: Preprocessor, signature: Signature, task: Task, items: Sequence[Any]
+    preprocessor: Preprocessor,
+    signature: Signature,
+    task: Task,
+    items: Sequence[Any],
+    *,
+    long: bool = False,
 ) -> list[Feeds]:
     """The same batches every time, made of `items` (texts, or pictures).
 
     Texts are joined and cut until a batch has exactly the shape wanted, or the longest that the
-    model takes; its rows have different lengths. A graph of fixed sizes gets no others. DataError
-    without items.
+    model takes; its rows have different lengths. A graph of fixed sizes gets no others. long: one
+    of LONG_TEXT among them. DataError without items.
     """
     if not items:
         raise DataError("no items to make cases of: at least one text or image is needed")
@@ -42,7 +49,7 @@ def parity_cases(
     longest = min(limits, default=max(length for _, length in TEXT_SHAPES))
     shapes = dict.fromkeys(
         (fixed if isinstance(fixed, int) else batch, min(length, longest))
-        for batch, length in TEXT_SHAPES
+        for batch, length in (*([LONG_TEXT] if long else []), *TEXT_SHAPES)
     )
     texts = [" ".join(item) if not isinstance(item, str) else item for item in items]
     texts = [text for text in texts if text.strip()]

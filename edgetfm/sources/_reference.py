@@ -90,6 +90,11 @@ def load_model(
                 **options,
             )
         except Exception as error:  # transformers raises whatever a file makes it raise
+            if "Unrecognized configuration class" in str(error):
+                raise SourceError(
+                    f"transformers has no {kind} for the model type of {folder}, and so it cannot "
+                    f"do {task}: choose another one with --task"
+                ) from error
             raise SourceError(f"transformers cannot load {folder}: {error}") from error
     return model.requires_grad_(False).eval(), dict(info)
 

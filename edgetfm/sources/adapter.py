@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +18,22 @@ from edgetfm.layers.pooling import normalize, pool
 from edgetfm.models._family import Family
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.sources import _reference, _weights
+from edgetfm.sources._encoders import (
+    IMAGE_TASKS,
+    TEXT_TASKS,
+    check_modality,
+    load_encoder,
+    parameters,
+    pools_first,
+    refuse_others,
+    task_of_body,
+    task_of_head,
+)
 from edgetfm.sources._picture import check_pictures
 from edgetfm.sources._source import Oracle, Source, eager
 from edgetfm.tasks import TASKS, Task
 
-TEXT_TASKS = (
-    "feature-extraction",
-    "fill-mask",
-    "question-answering",
-    "text-classification",
-    "token-classification",
-)
-IMAGE_TASKS = ("image-classification", "image-feature-extraction")
-
 _TEXT = ("batch", "sequence")
-_OTHER_MODALITIES = ("bbox", "pixel_values", "xpath_tags_seq", "input_values", "input_features")
-_FIRST_OF_MISSING = 5
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,9 @@ class Adapted(nn.Module):
             return {name: answer[name] for name in names}
         hidden: Tensor = answer["last_hidden_state"]
         if self.task == "image-feature-extraction":
-            return dict(zip(names, (hidden, _image_vector(answer, hidden)), strict=True))
+            first = pools_first(self.model)
+            vector = hidden[:, 0] if first else _image_vector(answer, hidden)
+            return dict(zip(names, (hidden, vector), strict=True))
         vector = pool(hidden, inputs["attention_mask"], self.pooling.how)
         vector = normalize(vector) if self.pooling.normalize else vector
         return dict(zip(names, (hidden, vector), strict=True))
@@ -99,15 +99,15 @@ def open_adapted(
     Raises SourceError for what transformers cannot load, for decoders, and for models that take
     more than one text or one picture.
     """
-    _refuse(raw, folder)
+    refuse_others(raw, folder)
     paths = _weights.weight_files(folder)
     _weights.check_finite(_weights.open_weights(paths))
     pooling = assets.read_pooling(folder)
-    chosen = task or _task_of_head(raw, folder)
-    model, left_out = _load(folder, chosen, trust_remote_code)
+    chosen = task or task_of_head(raw, folder)
+    model, left_out = load_encoder(folder, chosen, trust_remote_code)
     if chosen is None:
-        chosen = _features(model)
-    modality = _check_modality(model, chosen)
+        chosen = task_of_body(model)
+    modality = check_modality(model, chosen)
     module = Adapted(model, chosen, pooling).eval()
     config = (_text_config if modality == "text" else _image_config)(module, folder, pooling)
     prepared = (
@@ -126,7 +126,7 @@ def open_adapted(
     wanted = chosen
 
     def build() -> Adapted:
-        loaded, _ = _load(folder, wanted, trust_remote_code)
+        loaded, _ = load_encoder(folder, wanted, trust_remote_code)
         return Adapted(loaded, wanted, pooling).eval()
 
     return Source(
@@ -172,8 +172,7 @@ def _answering(module: Adapted) -> Oracle:
 
     def run(feeds: Feeds) -> Feeds:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _reference.quiet_transformers():
                 return ask(feeds)
         except MemoryError:
             raise
@@ -188,126 +187,17 @@ def _answering(module: Adapted) -> Oracle:
     return run
 
 
-# --- which model --------------------------------------------------------------------------------
-
-
-def _refuse(raw: Mapping[str, Any], folder: Path) -> None:
-    """Raise a SourceError for what is no float encoder by its config alone."""
-    kind = raw.get("model_type")
-    if raw.get("quantization_config"):
-        raise SourceError(f"{folder} is quantized already: give the float checkpoint it is made of")
-    problem = _no_encoder(str(kind))
-    if problem:
-        raise SourceError(
-            f"{folder} has the model type {kind!r}, {problem}: edgetfm takes encoders"
-        )
-    said = [k for k in ("is_encoder_decoder", "is_decoder", "add_cross_attention") if raw.get(k)]
-    if said:
-        raise SourceError(f"{folder} has {said[0]} in its config: edgetfm takes encoders")
-
-
-def _no_encoder(model_type: str) -> str:
-    """Why a model type cannot be an encoder, '' if it can."""
-    from transformers import AutoConfig
-    from transformers.models.auto import modeling_auto as auto
-
-    try:
-        config = AutoConfig.for_model(model_type)
-    except ValueError:
-        return ""  # its code comes with the folder
-    except Exception:  # a config that is not made of nothing
-        return ""
-    if config.is_encoder_decoder:
-        return "an encoder-decoder"
-    causal, masked = (
-        model_type in names
-        for names in (
-            auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-            auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-        )
-    )
-    return "a decoder" if causal and not masked else ""
-
-
-def _task_of_head(raw: Mapping[str, Any], folder: Path) -> str | None:
-    """The task of the head that the config names; None without a head."""
-    head = "" if (folder / "modules.json").is_file() else assets.read_head(raw)
-    if not head:
-        return None
-    if head not in assets.HEADS:
-        raise SourceError(
-            f"{folder} is a {raw['architectures'][0]}, a head that edgetfm does not know; "
-            f"choose one with --task: {', '.join((*TEXT_TASKS, *IMAGE_TASKS))}"
-        )
-    return assets.HEADS[head]
-
-
-def _load(folder: Path, task: str | None, trust: bool) -> tuple[Any, list[str]]:
-    """The model with the head of a task, and what of its weights the task has no use for."""
-    model, info = _reference.load_model(folder, task or "feature-extraction", trust)
-    unused_here = ("pooler.",) if not (task or "").startswith("image") else ()
-    missing = sorted(n for n in info["missing_keys"] if not _is_in(n, unused_here))
-    if missing:
-        more = f" and {len(missing) - _FIRST_OF_MISSING} more"
-        shown = ", ".join(missing[:_FIRST_OF_MISSING])
-        raise SourceError(
-            f"{folder} lacks weights of {type(model).__name__}, which would be random: "
-            f"{shown}{more * (len(missing) > _FIRST_OF_MISSING)}\n"
-            "give the task that the checkpoint was trained for with --task"
-        )
-    unused = sorted({n.rpartition(".")[0] or n for n in info["unexpected_keys"]})
-    note = f"{task or 'feature-extraction'} has no use for these weights: {', '.join(unused)}"
-    return model, [note] if unused else []
-
-
-def _is_in(weight: str, modules: Sequence[str]) -> bool:
-    return any(weight.startswith(m) or f".{m}" in weight for m in modules)
-
-
-def _features(model: Any) -> str:
-    """The task of a model without a head."""
-    takes = getattr(model, "main_input_name", "nothing")
-    known = {"input_ids": "feature-extraction", "pixel_values": "image-feature-extraction"}
-    if takes not in known:
-        raise SourceError(
-            f"{type(model).__name__} takes {takes}; edgetfm takes {' and '.join(known)}"
-        )
-    return known[takes]
-
-
-def _parameters(model: Any) -> Mapping[str, Any]:
-    return inspect.signature(type(model).forward).parameters
-
-
-def _check_modality(model: Any, task: str) -> str:
-    """`text` or `image`; a SourceError if the model takes something else, or both."""
-    modality = TASKS[task].modality
-    main = "input_ids" if modality == "text" else "pixel_values"
-    takes, kind = _parameters(model), type(model).__name__
-    if main not in takes:
-        raise SourceError(f"{kind} does not do {task}: it takes no {main}")
-    others = {*_OTHER_MODALITIES, "input_ids"} - {main}
-    if found := sorted(others & takes.keys()):
-        raise SourceError(
-            f"{kind} takes {', '.join(found)} beside {main}: edgetfm takes one of them"
-        )
-    if modality == "text" and "attention_mask" not in takes:
-        raise SourceError(
-            f"{kind} takes no attention_mask: what it answers to a text depends on the padding"
-        )
-    return modality
-
-
 # --- what it takes and gives --------------------------------------------------------------------
 
 
-def _text_config(module: Adapted, _folder: Path, pooling: assets.Pooling) -> AdapterConfig:
+def _text_config(module: Adapted, folder: Path, pooling: assets.Pooling) -> AdapterConfig:
     model = module.model
-    names = ["input_ids", "attention_mask"]
+    names = ("input_ids", "attention_mask", "token_type_ids")
     types = getattr(model.config, "type_vocab_size", 0)
-    if "token_type_ids" in _parameters(model) and isinstance(types, int) and types > 1:
-        names.append("token_type_ids")
-    inputs = tuple(TensorSpec(name, "int64", _TEXT) for name in names)
+    made = assets.read_json(folder / "tokenizer_config.json").get("model_input_names") or names
+    typed = "token_type_ids" in parameters(model) and isinstance(types, int) and types > 1
+    typed = typed and "token_type_ids" in made
+    inputs = tuple(TensorSpec(name, "int64", _TEXT) for name in names[: 3 if typed else 2])
     return AdapterConfig(
         model_type=str(model.config.model_type),
         inputs=inputs,

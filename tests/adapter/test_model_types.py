@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from edgetfm import export_model, load
+from edgetfm import export_model, load, verify_bundle
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import SourceError
 from edgetfm.signature import Array, Feeds, Signature
@@ -71,6 +71,8 @@ def test_a_type_without_a_family_answers_as_transformers_does(
     file = result.path / "onnx" / "model.onnx"
     onnx.checker.check_model(str(file), full_check=True)
     assert {node.domain for node in onnx.load(file).graph.node} <= {""}
+
+    assert verify_bundle(result.path, reference=source).passed
 
     model = load(result.path)
     signature = open_bundle(result.path).manifest.components["model"].signature
