@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,9 @@ class UserMetric:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more of the metric is better."""
-        return bool(getattr(self.function, "higher_is_better", True))
+        """Whether more of the metric is better; InputError if the attribute does not say."""
+        with _users_code(f"{self.name}.higher_is_better"):
+            return bool(getattr(self.function, "higher_is_better", True))
 
     def split(self) -> tuple[UserMetric, UserMetric]:
         """Itself twice: what it measures on is the user's, and cannot be divided."""
@@ -60,17 +62,15 @@ class UserMetric:
         Raises InputError if it fails or gives no finite number.
         """
         pipe = pipeline_of(self.task, self.labels, run, preprocessor, config)
-        try:
+        with _users_code(self.name):
             value = self.function(pipe)
-        except Exception as error:  # whatever the user's code raises
-            raise InputError(f"{self.name} failed: {_said(error)}") from error
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if isinstance(value, (str, bytes)) or not math.isfinite(number):
-            raise InputError(f"{self.name} gave {value!r:.80}, expected a finite number")
-        return number
+            try:
+                number = float(value)
+            except (TypeError, ValueError, OverflowError):
+                number = math.nan
+            if math.isfinite(number) and not isinstance(value, (str, bytes)):
+                return number
+        raise InputError(f"{self.name} gave {_shown(value)}, expected a finite number")
 
 
 def read_eval(spec: str, task: Task, labels: tuple[str, ...]) -> LabelledData | UserMetric:
@@ -80,19 +80,18 @@ def read_eval(spec: str, task: Task, labels: tuple[str, ...]) -> LabelledData | 
     working directory or the path, and runs its code: only what the user named is. Raises
     DataError for data and InputError for a function that cannot be used.
     """
-    if Path(spec).exists():
+    if os.path.exists(spec):  # noqa: PTH110 - a Path raises on names that are too long
         return read_labelled(Path(spec), task, labels)
     if (named := _FUNCTION.fullmatch(spec)) is None:
         raise DataError(f"no labelled data at {spec}: give a file, a folder, or module:function")
-    return UserMetric(spec, _imported(*named.groups()), task, labels)
+    found = UserMetric(spec, _imported(*named.groups()), task, labels)
+    _ = found.higher_is_better  # before any work is done
+    return found
 
 
 def _imported(module: str, name: str) -> Callable[[Any], Any]:
-    with _working_directory_first():
-        try:
-            found = getattr(importlib.import_module(module), name, None)
-        except Exception as error:  # the module's own code runs
-            raise InputError(f"{module} cannot be imported: {_said(error)}") from error
+    with _working_directory_first(), _users_code(module, "cannot be imported"):
+        found = getattr(importlib.import_module(module), name, None)
     if found is None:
         raise InputError(f"{module} has no function '{name}'")
     if not callable(found):
@@ -109,8 +108,26 @@ def _working_directory_first() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(here)
+        with suppress(ValueError):  # the module may have changed it
+            sys.path.remove(here)
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+@contextmanager
+def _users_code(name: str, did: str = "failed") -> Iterator[None]:
+    """Whatever code of the user raises becomes an InputError, sys.exit too, but not Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise InputError(f"{name} {did}: {type(error).__name__}: {_shown(error, str)}") from error
+
+
+def _shown(value: Any, how: Callable[[Any], str] = repr) -> str:
+    """A value of the user's in short; its type where it cannot be shown."""
+    try:
+        return f"{how(value):.200}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # it is the user's code that shows it
+        return f"a {type(value).__name__} that cannot be shown"

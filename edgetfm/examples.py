@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetfm.errors import InputError
+from edgetfm.files import inside, sha256
 from edgetfm.tables import Row
+
+COLUMNS = (
+    *("text", "sentence", "sentence1", "text_pair", "sentence2", "text1", "text2", "label"),
+    *("score", "image", "file", "tokens", "words", "labels", "ner_tags", "tags"),
+    *("question", "context", "answer", "answers"),
+)
+"""All columns that any task reads."""
 
 SHOWN = 20
 """Names or problems that are listed; of the others the number is said."""
@@ -44,7 +53,7 @@ class Source:
         if number.isdecimal() and (not self.labels or int(number) < len(self.labels)):
             return self.labels[int(number)] if self.labels else f"LABEL_{int(number)}"
         known = _few(self.labels) if self.labels else "numbers from 0"
-        raise ValueError(f"label {value!r} is none of the model's: {known}")
+        raise ValueError(f"label {value!r:.80} is none of the model's: {known}")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -84,14 +93,28 @@ def read_class(source: Source, row: Row) -> Example:
 
 
 def read_picture(source: Source, row: Row) -> Example:
-    """A picture and its label; the file is named from the folder of the table."""
+    """A picture and its label; a table names files in its own folder."""
     file = row["image"] if isinstance(row.get("image"), Path) else None
     if file is None:
-        file = source.path.parent / _text(row, "image", "file")
-        if not file.is_file():
-            raise ValueError(f"no image at {file}")
-    digest = hashlib.sha256(file.read_bytes()).digest()
+        file = _picture(source.path.parent, _text(row, "image", "file"))
+    try:
+        digest = bytes.fromhex(sha256(file))
+    except OSError as error:
+        raise ValueError(f"cannot read {file.name!r:.80}: {error.strerror}") from error
     return Example(file, source.label(_value(row, "label")), digest)
+
+
+def _picture(folder: Path, name: str) -> Path:
+    """The file of this name in a folder; ValueError if there is none, or it lies elsewhere."""
+    try:
+        file = inside(folder, name)
+        if file.is_file():
+            return file
+    except InputError:
+        raise ValueError(f"image {name!r:.80} is not in the folder of the table") from None
+    except OSError as error:  # a name that is too long
+        raise ValueError(f"no image at {name!r:.80}: {error.strerror}") from error
+    raise ValueError(f"no image at {name!r:.80} in the folder of the table")
 
 
 def read_tags(source: Source, row: Row) -> Example:
@@ -128,10 +151,10 @@ def read_pair(source: Source, row: Row) -> Example:
     value = _value(row, "score", "label")
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
-        raise ValueError(f"score {value!r} is no number")
+        raise ValueError(f"score {value!r:.80} is no number")
     return _example(pair, score)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from edgetfm.errors import DataError, listed
-from edgetfm.examples import SHOWN, Example, Source
+from edgetfm.examples import COLUMNS, SHOWN, Example, Source
 from edgetfm.signature import Feeds, Signature, TensorSpec
-from edgetfm.tables import READERS, Row, read_rows
+from edgetfm.tables import READERS, Row, read_rows, title
 from edgetfm.task_metrics import MEASURES, Measure, has_spans
 from edgetfm.tasks import Task
 
@@ -159,7 +159,7 @@ def read_labelled(path: Path, task: Task, labels: tuple[str, ...]) -> LabelledDa
         raise DataError(f"{path} holds nothing to judge by; {task.name} takes {kind.takes}")
     if kind.metric == "spearman" and len({e.wanted for e in examples}) < 2:
         raise DataError(f"{path}: all scores are equal, so nothing correlates with them")
-    return LabelledData(path.name, task, labels, tuple(examples))
+    return LabelledData(title(path), task, labels, tuple(examples))
 
 
 def _rows(path: Path, task: Task, kind: Measure) -> Iterable[tuple[str, Row]]:
@@ -173,4 +173,4 @@ def _rows(path: Path, task: Task, kind: Measure) -> Iterable[tuple[str, Row]]:
         return ((f"text {i}", {"text": t}) for i, t in enumerate(read_texts(path, ""), 1))
     if path.is_dir() or path.suffix.lower() not in READERS:
         raise DataError(f"{path} cannot be used for {task.name}, which takes {kind.takes}")
-    return ((f"row {number}", row) for number, row in read_rows(path))
+    return ((f"row {number}", row) for number, row in read_rows(path, COLUMNS))

@@ -126,6 +126,15 @@ def test_pictures_may_be_named_in_a_table(digits: tuple[Exported, Path], tmp_pat
         labelled(tmp_path / "b.csv", IMAGE, labels)
 
 
+def test_a_link_out_of_the_folder_of_a_table_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "a.png").write_bytes(b"outside")
+    (folder / "a.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"image 'a.png' is not in the folder of the table"):
+        labelled(write(folder / "a.jsonl", [{"image": "a.png", "label": 0}]), IMAGE, NAMES)
+
+
 # --- the other tasks ----------------------------------------------------------------------------
 
 
@@ -343,6 +352,13 @@ def test_of_many_problems_twenty_are_listed(tmp_path: Path) -> None:
         (QUESTION, {"question": "a?", "context": "b"}, "no 'answer'; it has question, context"),
         (QUESTION, {"question": "a?", "context": "b", "answer": 3}, "neither a text nor a list"),
         (SENTENCE, {"sentence1": "a", "sentence2": "b", "score": "high"}, "'high' is no number"),
+        (SENTENCE, {"text1": "a", "text2": "b", "score": 10**400}, "score 10+ is no number"),
+        (TEXT, {"text": "a", "label": 10**400}, "label 10+ is none of the model's"),
+        (IMAGE, {"image": "a" * 5000, "label": 0}, "no image at 'aaa"),
+        (IMAGE, {"image": "a\0", "label": 0}, "is not in the folder of the table"),
+        (IMAGE, {"image": "/proc/self/mem", "label": 0}, "is not in the folder of the table"),
+        (IMAGE, {"image": "../a.png", "label": 0}, "is not in the folder of the table"),
+        (IMAGE, {"image": "\ud800", "label": 0}, "is not in the folder of the table"),
         (SENTENCE, {"sentence1": "a", "sentence2": "b", "score": 1}, "all scores are equal"),
         (SENTENCE, {"sentence1": "a", "score": 1}, "no 'sentence2' or 'text2'"),
         (MASKED, {"text": 5}, "'text' has no text"),
@@ -393,6 +409,43 @@ def says_nothing(pipe):
 def no_number(pipe):
     return float("nan")
 
+def enormous(pipe):
+    return 10**400
+
+def leaves(pipe):
+    import sys
+    sys.exit(0)
+
+def closes(pipe):
+    raise GeneratorExit
+
+def interrupted(pipe):
+    raise KeyboardInterrupt
+
+class Odd:
+    def __float__(self):
+        raise self.error
+
+    def __repr__(self):
+        raise ValueError("no words")
+
+def odd(pipe, error=RuntimeError("z")):
+    found = Odd()
+    found.error = error
+    return found
+
+def wordless(pipe):
+    return odd(pipe, TypeError("z"))
+
+def undecided(pipe):
+    return 0.5
+
+class Both:
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+undecided.higher_is_better = Both()
+
 constant = 3
 """
 
@@ -403,6 +456,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"judge_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     (tmp_path / f"broken_{name}.py").write_text("1 / 0\n")
+    (tmp_path / f"leaving_{name}.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.chdir(tmp_path)
     return name
 
@@ -434,6 +488,11 @@ def test_a_function_of_the_working_directory_measures_a_pipeline(
         ("fails", "fails failed: KeyError: 'nothing here'"),
         ("says_nothing", "says_nothing gave None, expected a finite number"),
         ("no_number", "no_number gave nan, expected a finite number"),
+        ("enormous", "enormous gave 10+, expected a finite number"),
+        ("leaves", "leaves failed: SystemExit: 0"),
+        ("closes", "closes failed: GeneratorExit"),
+        ("odd", "odd failed: RuntimeError: z"),
+        ("wordless", "wordless gave a Odd that cannot be shown, expected a finite number"),
     ],
 )
 def test_a_function_that_fails_is_named(
@@ -444,11 +503,22 @@ def test_a_function_that_fails_is_named(
         metric_of(module, function).metric(pipe.model.run, pipe.preprocessor)
 
 
+def test_an_interrupt_in_a_function_is_an_interrupt(
+    module: str, tiny_bundle: Callable[..., Exported]
+) -> None:
+    pipe = pipeline(tiny_bundle("bert", "text-classification").bundle)
+    with pytest.raises(KeyboardInterrupt):
+        metric_of(module, "interrupted").metric(pipe.model.run, pipe.preprocessor)
+
+
 def test_a_function_that_cannot_be_found_is_said(module: str) -> None:
     for spec, said in (
         (f"{module}:none", "has no function 'none'"),
         (f"{module}:constant", "is int, expected a function"),
         (f"broken_{module}:any", "cannot be imported: ZeroDivisionError"),
+        (f"leaving_{module}:any", "cannot be imported: SystemExit: 0"),
+        (f"{module}:undecided", "undecided.higher_is_better failed: ValueError: ambiguous"),
+        ("a" * 5000, "no labelled data at"),
         ("no_such_module_here:any", "cannot be imported: ModuleNotFoundError"),
     ):
         with pytest.raises(InputError, match=said):

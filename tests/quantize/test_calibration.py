@@ -183,6 +183,32 @@ def test_parquet_without_text_is_said_with_its_row(tmp_path: Path) -> None:
         read_calibration(tmp_path / "b.parquet", "text")
 
 
+def test_columns_that_are_neither_text_nor_number_are_never_decoded(tmp_path: Path) -> None:
+    far = pyarrow.array([2**62, 1], pyarrow.timestamp("us"))  # a year past Python's last
+    file = write_parquet(tmp_path / "a.parquet", {"text": ["a", "b"], "day": far})
+    assert read_calibration(file, "text").items == ["a", "b"]
+    with pytest.raises(DataError, match=r"row 1: no text in 'day'; it has text, day"):
+        read_calibration(Path(f"{file}::day"), "text")
+    file = write_parquet(tmp_path / "b.parquet", {"day": far})
+    with pytest.raises(DataError, match=r"no column of texts or numbers; it has day \(timestamp"):
+        read_calibration(file, "text")
+    twice = pyarrow.table([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    parquet.write_table(twice, tmp_path / "c.parquet")
+    with pytest.raises(DataError, match="two columns called text"):
+        read_calibration(tmp_path / "c.parquet", "text")
+
+
+@pytest.mark.parametrize("rows", [20_000, 40_000_000])
+def test_a_small_parquet_file_that_holds_gigabytes_is_refused(tmp_path: Path, rows: int) -> None:
+    text = pyarrow.array(["x" * 50_000 if rows < 1 << 20 else "x"])
+    column = pyarrow.DictionaryArray.from_arrays(np.zeros(rows, np.int32), text)
+    file = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": column}), file, compression="zstd")
+    assert file.stat().st_size < 200_000
+    with pytest.raises(DataError, match="decoded it is far larger than the file"):
+        read_calibration(file, "text", 10)
+
+
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl", ".parquet"])
 def test_memory_holds_the_chosen_texts_and_not_the_file(tmp_path: Path, suffix: str) -> None:
     rows = [f"{i} " + "a text of two hundred letters, more or less, " * 4 for i in range(50_000)]
