@@ -29,6 +29,7 @@ class Histogram:
     """The counts of finite values; low and high are the smallest and largest, exactly.
 
     exponent: bin i holds the values from (i - BINS / 2) * 2^exponent up to, without it, the next.
+    zeros: how many are exactly zero, as ReLU makes them: no grid loses anything of these.
     items: how many items they came from.
     """
 
@@ -36,6 +37,7 @@ class Histogram:
     counts: Counts = field(default_factory=lambda: np.zeros(BINS, np.int64))
     low: float = np.inf
     high: float = -np.inf
+    zeros: int = 0
     items: int = 0
 
     @property
@@ -48,6 +50,7 @@ class Histogram:
         if not values.size:
             return
         self.items += 1
+        self.zeros += values.size - int(np.count_nonzero(values))
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._coarsen(_exponent_for(low, high))
@@ -61,20 +64,24 @@ class Histogram:
         one._coarsen(exponent)
         two._coarsen(exponent)
         low, high = min(self.low, other.low), max(self.high, other.high)
-        counts, seen = one.counts + two.counts, self.items + other.items
-        return Histogram(exponent, counts, low, high, seen)
+        counts, zeros = one.counts + two.counts, self.zeros + other.zeros
+        return Histogram(exponent, counts, low, high, zeros, self.items + other.items)
 
-    def bins(self) -> tuple[Floats, Counts]:
+    def bins(self, *, zeros: bool = True) -> tuple[Floats, Counts]:
         """The middles of the bins between the first and the last that hold something, and counts.
 
-        A middle never lies outside the values that were seen.
+        A middle never lies outside the values that were seen. zeros: whether exact zeros count.
         """
-        used = self.counts.nonzero()[0]
+        counts = self.counts
+        if not zeros:
+            counts = counts.copy()
+            counts[_HALF] -= self.zeros
+        used = counts.nonzero()[0]
         if not used.size:
             return np.zeros(0), np.zeros(0, np.int64)
         span = slice(int(used[0]), int(used[-1]) + 1)
         middles = np.ldexp(np.arange(BINS)[span] - _HALF + 0.5, self.exponent)
-        return np.clip(middles, self.low, self.high), self.counts[span]
+        return np.clip(middles, self.low, self.high), counts[span]
 
     def _coarsen(self, exponent: int) -> None:
         """Make pairs one until a bin is 2^exponent wide, if it is narrower."""

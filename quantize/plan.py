@@ -16,9 +16,10 @@ from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.folding import Fold, Indices, IntoColumns, apply_fold, find_fold
 from edgetfm.quantize.linear import Linear, constant
 from edgetfm.quantize.observe import Activation, token_size
+from edgetfm.quantize.qdq import LEVELS
 from edgetfm.quantize.recipes import Recipe
 from edgetfm.quantize.rounding import Compensation, Matrix, Quantized, round_nearest
-from edgetfm.quantize.smoothing import choose_smoothing, output_error
+from edgetfm.quantize.smoothing import choose_smoothing, output_error, sparing
 from edgetfm.quantize.spool import spooled
 
 
@@ -143,8 +144,10 @@ class Plan:
         scale, alpha = np.ones(group[0].shape[0], np.float32), 0.0
         if seen is not None and self.recipe.is_static:
             seen.sample = [np.concatenate(seen.sample)]  # one range serves all items
-        if seen is not None and not any(li.weight.name in self.tables for li in group):
-            best = choose_smoothing(seen, matrices, self.recipe.smoothing)
+        strengths = self.recipe.smoothing
+        tied = any(linear.weight.name in self.tables for linear in group)
+        if seen is not None and strengths and not tied:
+            best = choose_smoothing(seen, matrices, strengths, self._levels)
             free = find_fold(group[0].x, group, self.linears) is not None
             if best.alpha and (free or best.gain >= self.recipe.min_gain):
                 scale, alpha = best.scale, best.alpha
@@ -154,7 +157,7 @@ class Plan:
         for linear, matrix in zip(group, matrices, strict=True):
             new = self._rounded(linear, matrix * scale[:, None], compensation)
             weights.append(new)
-            errors.append(None if seen is None else _error(seen, matrix, new.weight, scale))
+            errors.append(None if seen is None else self._error(seen, matrix, new.weight, scale))
         return Decision(scale, alpha, tuple(weights), tuple(errors))
 
     def accept(self, group: Sequence[Linear], decision: Decision) -> None:
@@ -175,9 +178,14 @@ class Plan:
         weights = {str(linear.weight.name) for linear in group}
         safe = [f"{weight} is pair-safe" for weight in sorted(weights & self._safe_weights())]
         recipe = self.recipe
-        settings = (recipe.smoothing, recipe.min_gain, recipe.rounding, recipe.is_static)
+        settings = (recipe.precision, recipe.smoothing, recipe.min_gain, recipe.rounding)
         tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
         return (*names, *safe, *tables, fold.name if fold else "", *map(str, settings))
+
+    @property
+    def _levels(self) -> int:
+        """Steps of the grid of an activation."""
+        return LEVELS[self.recipe.activation_bits]
 
     def _compensation(self, seen: Activation | None, scale: Matrix) -> Compensation | None:
         """What compensated rounding needs, if the recipe wants it; uses up the gram."""
@@ -187,7 +195,14 @@ class Plan:
         gram /= scale
         gram /= scale[:, None]
         gram /= np.float32(seen.rows)
-        return Compensation(gram, _noise(seen, scale))
+        return Compensation(gram, _noise(seen, scale, self._levels))
+
+    def _error(self, seen: Activation, matrix: Matrix, weight: Quantized, scale: Matrix) -> float:
+        """The mean squared error of the int8 output, relative to each token's float output."""
+        rows = np.concatenate(seen.sample)
+        every = sparing(len(rows), matrix.shape[1])
+        wanted, rounded = rows[::every] @ matrix, weight.dequantized()
+        return output_error(seen.sample, [rounded], scale, [wanted], self._levels, every)
 
     def _place(self, name: str, fold: Fold | None, scale: Matrix) -> str:
         if fold is None:
@@ -217,16 +232,10 @@ class Plan:
                 apply_fold(editor, fold, scale)
 
 
-def _noise(seen: Activation, scale: Matrix) -> float:
+def _noise(seen: Activation, scale: Matrix, levels: int) -> float:
     """The variance that quantizing adds to an activation whose tokens have size 1."""
     variances = [
-        np.square(np.ptp(np.append(x / scale, 0)) / 255 / token_size(x)).ravel() / 12
+        np.square(np.ptp(np.append(x / scale, 0)) / levels / token_size(x)).ravel() / 12
         for x in seen.sample
     ]
     return float(np.concatenate(variances).mean()) if variances else 0.0
-
-
-def _error(seen: Activation, matrix: Matrix, weight: Quantized, scale: Matrix) -> float:
-    """The mean squared error of the int8 output, relative to each token's float output."""
-    wanted = np.concatenate(seen.sample) @ matrix
-    return output_error(seen.sample, [weight.dequantized()], scale, [wanted])

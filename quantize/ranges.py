@@ -101,11 +101,11 @@ def _mse(seen: Histogram, levels: int) -> tuple[float, float]:
     """The range with the least mean squared error, of what is cut and of the steps.
 
     As OMSE (Choukroun et al., https://arxiv.org/abs/1902.06822), with both ends free: a grid of
-    ends, then a finer one around the best. The error of a step is spread evenly over it.
+    ends, then a finer one around the best. The error of a step is spread evenly over it; zeros
+    have none, and where they are most of the values the others decide.
     """
-    x, counts = seen.bins()
+    x, counts = seen.bins(zeros=False)
     n = counts.astype(np.float64)
-    n[x == 0] = 0  # zeros are exact
     sums = [np.concatenate([[0.0], np.cumsum(n * x**k)]) for k in range(3)]
 
     def cut_below(ends: Floats) -> Floats:
@@ -137,18 +137,30 @@ def _entropy(seen: Histogram, levels: int) -> tuple[float, float]:
 
     As TensorRT's calibrator (Migacz, "8-bit inference with TensorRT", GTC 2017): the divergence of
     Kullback and Leibler between the distribution with its tail put into the last bin, and the
-    same in half as many steps as the grid has. Where bins are no more than those steps, as for 16
-    bits, there is nothing to lose and nothing is cut; nor is it where values are too few to tell a
-    distribution: calibrated on one short text, half of it would be cut.
+    same in as many steps as the grid has up to that magnitude: half of them for values of both
+    signs, all for those of one. Zeros are left out, as there: they would be all that counts.
+
+    Where bins are no more than those steps, as for 16 bits, there is nothing to lose and nothing
+    is cut; nor is it where values are too few to tell a distribution: calibrated on one short
+    text, half of it would be cut.
     """
-    steps = (levels + 1) // 2
-    if seen.total < _ENOUGH * steps:
-        return seen.low, seen.high
-    middles, counts = seen.bins()
-    places = np.floor(np.abs(middles) / 2.0**seen.exponent).astype(np.int64)
+    low, high = -min(seen.low, 0.0), max(seen.high, 0.0)
+    width = 2.0**seen.exponent
+
+    def steps_to(stop: int) -> int:
+        magnitude = stop * width
+        span = min(magnitude, low) + min(magnitude, high)
+        return max(1, round((levels + 1) * magnitude / span))
+
+    middles, counts = seen.bins(zeros=False)
+    places = np.floor(np.abs(middles) / width).astype(np.int64)
     sizes = np.bincount(places, weights=counts).astype(np.float64)
+    if not sizes.size or sizes.sum() < _ENOUGH * steps_to(len(sizes)):
+        return seen.low, seen.high
     best, least = len(sizes), np.inf
-    for stop in range(len(sizes), steps - 1, -max(1, len(sizes) // _CUTS)):
+    for stop in range(len(sizes), 0, -max(1, len(sizes) // _CUTS)):
+        if stop < (steps := steps_to(stop)):
+            break
         divergence = _divergence(sizes, stop, steps)
         if divergence < least:
             best, least = stop, divergence

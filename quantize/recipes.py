@@ -64,6 +64,11 @@ class Recipe:
         return self.precision in ("int8-static", "a16w8")
 
     @property
+    def activation_bits(self) -> int:
+        """Of the grids of activations, where they are rounded; weights have 8."""
+        return 16 if self.precision == "a16w8" else 8
+
+    @property
     def is_weight_only(self) -> bool:
         """Whether all products are in blocks."""
         return self.precision in ("int8-weight", "int4")

@@ -16,6 +16,13 @@ import numpy as np
 from edgetfm.quantize.observe import Activation
 from edgetfm.quantize.rounding import Matrix, round_nearest
 
+JUDGED = 1 << 22
+"""How many outputs tell the error of a product: those over a vocabulary are many for each token."""
+
+RANKED = 256
+"""How many tokens tell which strength is best; whether it is better than none, all of the sample.
+The order of strengths is plain from few, and each costs as much as the rest of the judgement."""
+
 
 @dataclass(frozen=True)
 class Smoothing:
@@ -37,25 +44,44 @@ class Smoothing:
 
 
 def choose_smoothing(
-    activation: Activation, weights: Sequence[Matrix], strengths: Sequence[float]
+    activation: Activation,
+    weights: Sequence[Matrix],
+    strengths: Sequence[float],
+    levels: int = 255,
 ) -> Smoothing:
-    """The strength with the smallest output error over the layers that read this activation."""
+    """The strength with the smallest output error over the layers that read this activation.
+
+    levels: steps of the grid of the activation. The strengths are ranked on some tokens of the
+    sample; the best of them is taken if it beats none on all that are judged.
+    """
     rows = np.concatenate(activation.sample)
+    every = sparing(len(rows), sum(w.shape[1] for w in weights))
+    rows = rows[::every]
     wanted = [rows @ w for w in weights]
     largest_weight = np.max([np.abs(w).max(axis=1) for w in weights], axis=0)
+
+    def error(scale: Matrix, part: int) -> float:
+        """On one in `part` of the tokens."""
+        rounded = (round_nearest(w * scale[:, None]).dequantized() for w in weights)
+        some = [y[::part] for y in wanted]
+        return output_error(activation.sample, rounded, scale, some, levels, every * part)
+
     ones = np.ones(activation.channels, np.float32)
-
-    def error(scale: Matrix) -> float:
-        rounded = [round_nearest(w * scale[:, None]).dequantized() for w in weights]
-        return output_error(activation.sample, rounded, scale, wanted)
-
-    plain = error(ones)
+    plain = error(ones, 1)
     best = Smoothing(0.0, ones, plain, plain)
-    for alpha in strengths:
-        if alpha > 0:
-            scale = smoothing_scale(expected_range(activation.largest), largest_weight, alpha)
-            best = min(best, Smoothing(alpha, scale, error(scale), plain), key=lambda s: s.error)
+    expected = expected_range(activation.largest)
+    scales = {a: smoothing_scale(expected, largest_weight, a) for a in strengths if a > 0}
+    if scales:
+        part = max(1, len(rows) // RANKED)
+        alpha = min(scales, key=lambda a: error(scales[a], part))
+        smoothed = Smoothing(alpha, scales[alpha], error(scales[alpha], 1), plain)
+        best = min(best, smoothed, key=lambda s: s.error)
     return best
+
+
+def sparing(rows: int, outputs: int) -> int:
+    """Of how many tokens one is judged, so that their outputs are no more than JUDGED."""
+    return 1 + rows * outputs // JUDGED
 
 
 FLOOR_QUANTILE = 0.9
@@ -93,17 +119,20 @@ _LIMIT = float(np.log(1e4))  # keeps 1/scale and scale * weight far from overflo
 
 def output_error(
     items: Sequence[Matrix],
-    weights: Sequence[Matrix],
+    weights: Iterable[Matrix],
     scale: Matrix,
-    wanted: Sequence[Matrix],
+    wanted: Iterable[Matrix],
+    levels: int,
+    every: int,
 ) -> float:
     """The squared error of x / scale @ weight, both rounded, relative to `wanted`.
 
-    wanted: for each weight the output for the rows of all items. The error is relative for each
-    token, then averaged: the few tokens with huge activations would otherwise decide alone, and
-    the norm that follows takes their size away anyway.
+    wanted: for each weight the output for every `every`-th row of all items; an item is rounded
+    as a whole all the same. The error is relative for each token, then averaged: the few tokens
+    with huge activations would otherwise decide alone, and the norm that follows takes their size
+    away anyway.
     """
-    seen = np.concatenate([as_quantized(x / scale) for x in items])
+    seen = np.concatenate([as_quantized(x / scale, levels) for x in items])[::every]
     return relative_error((seen @ weight for weight in weights), wanted)
 
 
@@ -119,11 +148,14 @@ def relative_error(found: Iterable[Matrix], wanted: Iterable[Matrix]) -> float:
     return total / tokens if tokens else 0.0
 
 
-def as_quantized(x: Matrix) -> Matrix:
-    """What is left of x after DynamicQuantizeLinear: 256 steps from min(x, 0) to max(x, 0)."""
+def as_quantized(x: Matrix, levels: int = 255) -> Matrix:
+    """What is left of x on a grid of `levels` + 1 numbers from min(x, 0) to max(x, 0).
+
+    With 255 it is what DynamicQuantizeLinear leaves.
+    """
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     if low == high:
         return x
-    step = np.float32((high - low) / 255)
-    zero = np.float32(np.rint(np.clip(-low / step, 0, 255)))
-    return np.asarray((np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step, np.float32)
+    step = np.float32((high - low) / levels)
+    zero = np.float32(np.rint(np.clip(-low / step, 0, levels)))
+    return np.asarray((np.clip(np.rint(x / step) + zero, 0, levels) - zero) * step, np.float32)

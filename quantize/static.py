@@ -33,9 +33,6 @@ from edgetfm.quantize.qdq import (
 from edgetfm.quantize.ranges import Range, observe_values, ranges_of
 from edgetfm.signature import Feeds
 
-BITS = {"int8-static": 8, "a16w8": 16}
-"""Of the activations; weights have 8."""
-
 
 def run(
     model: ir.Model, plan: Plan, feeds: Sequence[Feeds], progress: Progress
@@ -46,7 +43,7 @@ def run(
     Raises DataError if an item makes NaN in an activation.
     """
     recipe = plan.recipe
-    bits = BITS[recipe.precision]
+    bits = recipe.activation_bits
     plan.fold()
     embeddings.run(model, plan.embeddings, plan.tables, plan.unsigned)
     products = _weights(model, plan)
@@ -65,7 +62,7 @@ def run(
     round_activations(model, chosen, ranges, bits)
     if recipe.scope == "all":
         _round_constants(model, bits)
-        plan.facts.take_rounded(_reads_rounded)
+        plan.facts.take_rounded(_is_rounded)
     return model, {
         "activations_rounded": len(chosen),
         "activation_bits": bits,
@@ -156,7 +153,13 @@ def _between_pairs(node: ir.Node) -> bool:
     return rounds and _reads_rounded(node)
 
 
+def _is_rounded(node: ir.Node) -> bool:
+    """Whether a product is one of integers: of rounded activations, and of no float constant."""
+    factors = [v for v in node.inputs[:2] if v is not None]
+    return _reads_rounded(node) and all(v.const_value is None for v in factors)
+
+
 def _reads_rounded(node: ir.Node) -> bool:
-    """Whether all activations that a node reads are rounded."""
+    """Whether a node reads activations, and all of them are rounded."""
     read = [v.producer() for v in node.inputs if v is not None and v.const_value is None]
-    return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in read)
+    return bool(read) and all(p is not None and p.op_type == "DequantizeLinear" for p in read)

@@ -23,7 +23,7 @@ from edgetfm.quantize.observe import Activation
 from edgetfm.quantize.plan import Key
 from edgetfm.quantize.recipes import Recipe
 from edgetfm.quantize.rounding import DAMPING, Compensation, Matrix, Quantized
-from edgetfm.quantize.smoothing import relative_error
+from edgetfm.quantize.smoothing import relative_error, sparing
 from edgetfm.quantize.spool import spooled
 
 DOMAIN = "com.microsoft"
@@ -31,9 +31,6 @@ DOMAIN = "com.microsoft"
 ACCURACY_LEVEL = 4
 """Activations in 8 bits, a scale a token and block. In float32 the kernels are slower than
 float32 products."""
-
-JUDGED = 1 << 22
-"""How many outputs tell the error of a product: those over a vocabulary are many for each token."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +199,7 @@ def _from_table(
 def _error(seen: Activation, matrix: Matrix, blocks: Blocks) -> float:
     """The mean squared error of the output, relative to each token's float output."""
     rows = np.concatenate(seen.sample)
-    rows = rows[:: 1 + rows.shape[0] * matrix.shape[1] // JUDGED]
+    rows = rows[:: sparing(len(rows), matrix.shape[1])]
     wanted, weight = rows @ matrix, blocks.dequantized()
     return relative_error([as_quantized(rows, blocks.form.block_size) @ weight], [wanted])
 

@@ -74,6 +74,7 @@ def test_any_split_of_the_values_gives_the_same_counts(x: Any, data: Any) -> Non
             assert merged.exponent == whole.exponent
         assert (merged.counts == whole.counts).all()
         assert (merged.low, merged.high) == (whole.low, whole.high)
+        assert merged.zeros == (x == 0).sum()
     assert first.total == at
 
 
@@ -100,6 +101,54 @@ def test_ranges_of_normal_values_are_near_the_best(method: Ranges) -> None:
     assert errors["mse"] == pytest.approx(0.031**2 / 12, rel=0.25)
     assert errors["mse"] <= errors[method] * 1.01
     assert errors[method] < errors["mse"] * 2
+
+
+def mostly_zeros(kind: str) -> Any:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200_000).astype("f4")
+    kept = rng.random(len(x)) < 0.01
+    return {
+        "ReLU": np.maximum(x, 0),
+        "99 % zeros": x * kept,
+        "99 % zeros, the rest positive": np.abs(x) * kept,
+        "half zeros, long tail": np.where(x > 0, rng.exponential(size=len(x)), 0).astype("f4"),
+    }[kind]
+
+
+KINDS = ["ReLU", "99 % zeros", "99 % zeros, the rest positive", "half zeros, long tail"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_do_not_take_the_range_of_the_other_values(kind: str) -> None:
+    x = mostly_zeros(kind)
+    low, high = min(float(x.min()), 0.0), float(x.max())
+
+    def error(chosen: Range) -> float:
+        return float(np.square(rounded(x, chosen, 255) - x).mean())
+
+    best = min(error(Range(low * cut, high * cut)) for cut in np.linspace(0.3, 1, 36))
+    seen = histogram(*np.split(x, 100))
+    assert error(choose_range(seen, "mse", 255, headroom=0)) < 1.04 * best
+    assert error(choose_range(seen, "entropy", 255, headroom=0)) < 2 * best
+
+
+def test_entropy_has_all_the_steps_for_values_of_one_sign() -> None:
+    """As many as a grid twice as fine has for the same values with both signs."""
+    x = np.abs(np.random.default_rng(0).standard_t(5, size=200_000)).astype("f4")
+    both = choose_range(histogram(x, -x), "entropy", 511, headroom=0)
+    coarse = choose_range(histogram(x, -x), "entropy", 255, headroom=0)
+    above = choose_range(histogram(x), "entropy", 255, headroom=0)
+    below = choose_range(histogram(-x), "entropy", 255, headroom=0)
+    assert (above.low, above.high) == (0, both.high)
+    assert (below.low, below.high) == (both.low, 0)
+    assert both != coarse
+
+
+def test_zeros_alone_are_no_reason_to_cut() -> None:
+    x = np.concatenate([np.zeros(10**6), np.arange(-50, 200)]).astype("f4")
+    for method in ("mse", "entropy"):
+        chosen = choose_range(histogram(x), method, 255, headroom=0)
+        assert (chosen.low, chosen.high) == pytest.approx((-50, 199), abs=1)
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])

@@ -60,3 +60,41 @@ def test_rounding_an_activation_errs_by_half_a_step_and_keeps_zero(
     error = np.abs(as_quantized(x) - x)
     assert error.max() <= (x.max() - x.min()) / 255 * 0.51
     assert error[0, 0] == 0
+    fine = np.abs(as_quantized(x, 65535) - x)
+    assert fine.max() <= (x.max() - x.min()) / 65535 * 0.6
+
+
+def test_16_bits_have_less_use_for_smoothing(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(64, 32))
+    x[:, 5] *= 60
+    weight = rng.normal(size=(32, 8)).astype("f4")
+    eight, sixteen = (
+        choose_smoothing(activation([x]), [weight], (0.5, 0.75), levels) for levels in (255, 65535)
+    )
+    assert eight.plain > 100 * sixteen.plain
+    assert sixteen.gain < 2 < eight.gain
+
+
+def test_the_best_strength_is_told_from_some_tokens_and_judged_on_all(
+    rng: np.random.Generator,
+) -> None:
+    """Of 1024 tokens 256 rank the strengths: the gain is that of all of them, to the last digit."""
+    weight = rng.normal(size=(32, 8)).astype("f4")
+    x = rng.normal(size=(1024, 32))
+    x[:, 5] *= 60
+    items = np.split(x, 64)
+    alone = [choose_smoothing(activation(items), [weight], (alpha,)) for alpha in (0.1, 0.5, 0.9)]
+    best = choose_smoothing(activation(items), [weight], (0.1, 0.5, 0.9))
+    assert best.error == min(one.error for one in alone)
+    assert best.plain == alone[0].plain
+
+
+def test_an_item_is_rounded_as_a_whole_though_few_of_its_tokens_rank(
+    rng: np.random.Generator,
+) -> None:
+    """The token that makes a grid coarse need not be among those that are judged."""
+    x = rng.normal(size=(1024, 32)).astype("f4")
+    x[np.arange(1, 1024, 16), 5] *= 60  # one in each item, and never a fourth
+    weight = rng.normal(size=(32, 8)).astype("f4")
+    best = choose_smoothing(activation(np.split(x, 64)), [weight], (0.0, 0.5, 0.75))
+    assert best.gain > 4

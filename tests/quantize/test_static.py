@@ -473,6 +473,23 @@ def test_a_convolution_is_rounded_with_all_activations(
             assert np.linalg.norm(got - wanted) < bound * np.linalg.norm(wanted)
 
 
+def test_products_that_read_float_constants_are_not_counted_as_int8(
+    builder: Any, rng: np.random.Generator
+) -> None:
+    """One of two constants reads no activation at all, and so none that is not rounded."""
+    b = builder(x=["n", 8])
+    one, two = (b.constant(rng.normal(size=(8, 8)).astype("f4")) for _ in range(2))
+    made = b("MatMul", one, two, name="of_constants")
+    h = b.linear("x", rng.normal(size=(8, 8)).astype("f4"), name="up")
+    h = b("Gemm", b("Relu", h), one, alpha=2.0, name="scaled")
+    b("MatMul", b("Relu", h), made, name="y")
+    model, x = b.model(y=["n", 8]), rng.normal(size=(6, 8)).astype("f4")
+    for recipe in (ALL8, A16):
+        _, facts = quantize_graph(model, recipe, [{"x": x}])
+        left = [entry["node"] for entry in facts["left_in_float"]]
+        assert left[:2] == ["of_constants", "scaled"]
+
+
 def test_operators_that_move_keep_the_grid(builder: Any, rng: np.random.Generator) -> None:
     made, _ = quantize_graph(encoder(builder, rng), A16, ragged(rng))
     moves = [n for n in made.graph if n.op_type == "Transpose"]
