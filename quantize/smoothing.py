@@ -20,8 +20,8 @@ JUDGED = 1 << 22
 """How many outputs tell the error of a product: those over a vocabulary are many for each token."""
 
 RANKED = 256
-"""How many tokens tell which strength is best; whether it is better than none, all of the sample.
-The order of strengths is plain from few, and each costs as much as the rest of the judgement."""
+"""How many tokens, about, tell which strength is best; all of the sample tell whether it is better
+than none. On MiniLM every strength is the same as when all tell both, in 3/4 of the time."""
 
 
 @dataclass(frozen=True)
