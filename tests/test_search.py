@@ -13,12 +13,16 @@ from safetensors.numpy import load_file, save_file
 
 from edgetfm import export_model, quantize_bundle
 from edgetfm.bundle import open_bundle
+from edgetfm.errors import BudgetError
 from edgetfm.evidence import gather
 from edgetfm.goal import Goal
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.proof import Subject, answers_of
 from edgetfm.quantize import RECIPES, quantize_graph
+from edgetfm.quantize.switchboard import Switchboard
 from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.search import MARGIN
+from edgetfm.signature import Feeds
 
 CHANNELS, SHIFT = 10, 60.0
 
@@ -27,7 +31,9 @@ def with_outliers(source: Path, target: Path) -> Path:
     """The same function with ten channels of every hidden state shifted by 60.
 
     The bias of each norm carries the shift, the layers that read it and the residual take it away:
-    in float nothing changes. In int8 the ten channels take the precision of all others.
+    in float nothing changes. In int8 the ten channels take the precision of all others. (Scaled
+    channels would not do: they take over the residual and with it the embedding, which int8 then
+    keeps.)
     """
     shutil.copytree(source, target)
     weights = {
@@ -101,6 +107,10 @@ def test_the_search_brings_a_hard_model_inside_and_names_what_it_left(
     assert any("attention.qkv" in name for name in left)
     assert all(any(name in note for note in made.notes) for name in left)
     assert {"search", "sensitivity"} <= shipped["facts"].keys()
+    assert shipped["use"] <= MARGIN
+    again = quantize_bundle(hard, tmp_path / "again", recipe=made.path).path
+    for name in ("edgetfm.json", "onnx/model_int8.onnx", "vectors.npz"):
+        assert (again / name).read_bytes() == (made.path / name).read_bytes(), name
 
 
 def _recipe(path: Path) -> dict[str, Any]:
@@ -109,31 +119,30 @@ def _recipe(path: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_search_that_is_stopped_goes_on_from_what_it_measured(
-    hard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    masked_lm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after ten measurements; the second run asks for the rest alone."""
-    from edgetfm.quantize.switchboard import Switchboard
-
+    """Stopped in the midst of its measurements; the second run asks for the rest alone."""
+    bundle = export_model(masked_lm_folder, tmp_path / "fp32").path
     asked: list[frozenset[str]] = []
+    stop = 5
     honest = Switchboard.run
 
-    def counted(board: Switchboard, feeds: Any, kept: Any) -> Any:
+    def counted(board: Switchboard, feeds: Feeds, kept: frozenset[str]) -> Feeds:
         if kept not in asked:
             asked.append(kept)
-            if len(asked) == 11:
+            if len(asked) > stop:
                 raise KeyboardInterrupt
         return honest(board, feeds, kept)
 
     monkeypatch.setattr(Switchboard, "run", counted)
+    hopeless = {"quantize": "auto", "max_drop": "max_abs:1e-9"}
     with pytest.raises(KeyboardInterrupt):
-        quantize_bundle(hard, tmp_path / "out", quantize="auto")
-    assert not (tmp_path / "out").exists()
-    (left,) = tmp_path.iterdir()
-    assert left.name == ".out.search.json"
-    first = asked[:10]
+        quantize_bundle(bundle, tmp_path / "out", **hopeless)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".out.search.json", "fp32"]
+    first, stop = asked[:stop], 1000
     asked.clear()
-    asked.extend([frozenset({str(i)}) for i in range(11)])  # never stopped again
-    again = quantize_bundle(hard, tmp_path / "out", quantize="auto")
-    assert not set(first) & set(asked[11:])
-    assert any("went on with 10 earlier results" in note for note in again.notes)
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(BudgetError, match="went on with 5 earlier results"):
+        quantize_bundle(bundle, tmp_path / "out", **hopeless)
+    assert asked
+    assert not set(first) & set(asked)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fp32"]
