@@ -13,7 +13,7 @@ from edgetfm.progress import Progress, quiet
 from edgetfm.quantize import float16, int8, static, weight_only
 from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.linear import Linear, by_activation, find_linears, name_of
-from edgetfm.quantize.observe import Activation, observe
+from edgetfm.quantize.observe import Activation, has_gram, observe
 from edgetfm.quantize.plan import Key, Memo, Plan
 from edgetfm.quantize.recipes import Recipe
 from edgetfm.quantize.spool import spool_weights
@@ -124,4 +124,6 @@ def decide(plan: _Plan, feeds: Sequence[Feeds], memo: Memo, progress: Progress) 
                 progress("rounding weights", done + 1, done + 1 + len(seen))
     for name, group in readers.items():
         plan.accept(group, memo.decisions[keys[name]])
+        if feeds and plan.recipe.rounding == "compensated" and not has_gram(group[0].shape[0]):
+            plan.facts.round_to_nearest(group)
     plan.facts.measure(memo.shapes)

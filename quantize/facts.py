@@ -114,6 +114,13 @@ class Facts:
             entry["error"] = _short(np.sqrt(error))
         self._taken.append(entry)
 
+    def round_to_nearest(self, linears: Sequence[Linear]) -> None:
+        """Taken products whose rounding makes up for no error: they have too many inputs."""
+        names = {linear.name for linear in linears}
+        for entry in self._taken:
+            if entry["node"] in names:
+                entry["rounding"] = "nearest: too many inputs to compensate"
+
     def take_rounded(self, is_rounded: Callable[[ir.Node], bool]) -> None:
         """Nodes that would stay in float are rounded too: products of activations, and Conv."""
         self._taken += [{"node": left.name} for left in self._left if is_rounded(left.node)]

@@ -34,6 +34,9 @@ GRAM_ROWS = 1 << 18
 """About how many tokens the gram is summed over, as whole items from all over the data: it costs
 more than the model itself, and GPTQ does with as many (128 x 2048)."""
 
+LARGEST_GRAM = 1 << 14
+"""Channels of the largest gram, 1 GiB; it grows with their square, and factors of it too."""
+
 PIECE_BYTES = 192 << 20
 """What the statistics of the tensors that are observed together may take."""
 
@@ -43,8 +46,9 @@ class Activation:
     """What was seen of one tensor [..., channels].
 
     low, high: the smallest and largest value of each channel. gram: the sum over tokens of
-    x^T x, [channels, channels], each token scaled to size 1; None if it was not asked for. Of
-    more than GRAM_ROWS tokens it is estimated from as many. sample: the rows of some whole items.
+    x^T x, [channels, channels], each token scaled to size 1; None if it was not asked for, and
+    for more than LARGEST_GRAM channels. Of more than GRAM_ROWS tokens it is estimated from as many.
+    sample: the rows of some whole items.
     """
 
     channels: int
@@ -67,7 +71,7 @@ class Activation:
             channels,
             np.full(channels, np.inf, np.float32),
             np.full(channels, -np.inf, np.float32),
-            np.zeros((channels, channels), np.float32) if gram else None,
+            np.zeros((channels, channels), np.float32) if gram and has_gram(channels) else None,
         )
 
     @property
@@ -108,6 +112,11 @@ class Activation:
         if self.gram is not None and 0 < self.summed < self.rows:
             self.gram *= np.float32(self.rows / self.summed)
             self.summed = self.rows
+
+
+def has_gram(channels: int) -> bool:
+    """Whether the gram of so many channels is kept; without it weights are rounded to nearest."""
+    return channels <= LARGEST_GRAM
 
 
 def token_size(rows: Matrix) -> Matrix:
@@ -162,7 +171,7 @@ def parted(channels: Mapping[str, int], *, gram: bool) -> Iterator[dict[str, int
     part: dict[str, int] = {}
     taken = 0
     for name, k in channels.items():
-        size = SAMPLE_ROWS * k * 4 + ((WAITING_ROWS + k) * k * 4 if gram else 0)
+        size = SAMPLE_ROWS * k * 4 + ((WAITING_ROWS + k) * k * 4 if gram and has_gram(k) else 0)
         if part and taken + size > PIECE_BYTES:
             yield part
             part, taken = {}, 0

@@ -6,6 +6,7 @@ same calibration data give the same bytes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
@@ -18,6 +19,9 @@ Ranges = Literal["min-max", "percentile", "entropy", "mse"]
 Scope = Literal["products", "all"]
 BLOCKS = (16, 32, 64, 128, 256)
 """Sizes of the blocks of inputs that share a scale, as MatMulNBits takes them."""
+
+LONGEST_NAME, MOST_STRENGTHS = 100, 100
+"""Characters of a recipe's name; strengths of smoothing that are tried."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,12 @@ class Recipe:
         if not isinstance(data, Mapping):
             raise InputError(f"a recipe is a JSON object, this is {type(data).__name__}")
         known = {f.name for f in fields(cls)}
-        problems = [f"unknown field '{key}'" for key in data if key not in known]
+        problems = [f"unknown field {key!r:.80}" for key in data if key not in known]
         problems += [f"missing field '{key}'" for key in ("name", "precision") if key not in data]
         for key, value in data.items():
             wanted = _KINDS.get(key)
             if wanted and not wanted(value):
-                problems.append(f"{key} cannot be {value!r}")
+                problems.append(f"{key} cannot be {value!r:.80}{_ALLOWED.get(key, '')}")
         if problems:
             raise InputError(f"this is not a recipe:\n{listed(problems)}")
         values: dict[str, Any] = {
@@ -103,29 +107,53 @@ class Recipe:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a finite number; an integer may be larger than any float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
+
+
+def _name(value: object) -> bool:
+    """Whether it can be shown and be part of a file's name."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
+        return False
+    return value.isprintable() and not set(value) & {"/", "\\"}
 
 
 def _names(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(n, str) for n in value)
+    """Whether these may be names of nodes: any text, but half a surrogate pair is none."""
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(n, str) and not any("\ud800" <= c <= "\udfff" for c in n) for n in value
+    )
+
+
+def _strengths(value: object) -> bool:
+    if not isinstance(value, (list, tuple)) or len(value) > MOST_STRENGTHS:
+        return False
+    return all(_number(a) and 0 <= a <= 1 for a in value)
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
-    "name": lambda v: isinstance(v, str),
+    "name": _name,
     "precision": lambda v: v in get_args(Precision),
     "embeddings": lambda v: isinstance(v, bool),
-    "smoothing": lambda v: (
-        isinstance(v, (list, tuple)) and all(_number(a) and 0 <= a <= 1 for a in v)
-    ),
+    "smoothing": _strengths,
     "min_gain": lambda v: _number(v) and v >= 1,
     "rounding": lambda v: v in ("nearest", "compensated"),
     "keep_float": _names,
     "by_block": _names,
     "pair_safe": _names,
-    "block_size": lambda v: v in BLOCKS,
+    "block_size": lambda v: type(v) is int and v in BLOCKS,
     "symmetric": lambda v: isinstance(v, bool),
     "ranges": lambda v: v in get_args(Ranges),
     "scope": lambda v: v in get_args(Scope),
+}
+
+_ALLOWED = {
+    "name": f": 1 to {LONGEST_NAME} printable characters without slashes",
+    "smoothing": f": at most {MOST_STRENGTHS} numbers from 0 to 1",
+    "min_gain": ": a finite number, 1 or more",
+    "block_size": f": one of {', '.join(map(str, BLOCKS))}",
 }
 
 RECIPES: dict[str, Recipe] = {

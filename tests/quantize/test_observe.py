@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from edgetfm.errors import DataError
-from edgetfm.quantize import observe
+from edgetfm.quantize import RECIPES, observe, quantize_graph
 from edgetfm.quantize.items import items
 from edgetfm.quantize.observe import Activation, parted, token_size
 from edgetfm.signature import Feeds
@@ -114,6 +114,22 @@ def test_tensors_are_observed_in_parts_that_fit_in_memory(
     monkeypatch.setattr(observe, "PIECE_BYTES", 3 * observe.SAMPLE_ROWS * 64 * 4)
     found = list(parted(dict.fromkeys("abcdefg", 64), gram=False))
     assert [list(part) for part in found] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+
+
+@pytest.mark.parametrize("name", ["int8", "int8-static", "int8-weight", "int4"])
+def test_weights_of_too_many_inputs_for_a_gram_are_rounded_to_nearest_and_it_is_said(
+    name: str, builder: Any, rng: np.random.Generator
+) -> None:
+    inputs = observe.LARGEST_GRAM + 32  # a gram of them would be a GiB, of 300,000 335
+    b = builder(x=["n", inputs])
+    h = b.linear("x", rng.normal(size=(inputs, 4)).astype("f4"), name="wide")
+    b.linear(b("Relu", h), rng.normal(size=(4, 32)).astype("f4"), name="narrow")
+    feeds = [{"x": rng.normal(size=(4, inputs)).astype("f4")} for _ in range(4)]
+    facts = quantize_graph(b.model(narrow=["n", 32]), RECIPES[name], feeds)[1]
+    said = {entry["node"]: entry.get("rounding") for entry in facts["nodes"]}
+    assert said == {"wide": "nearest: too many inputs to compensate", "narrow": None}
+    seen = observe.Activation.empty(300_000, gram=True)
+    assert seen.gram is None
 
 
 def test_the_sample_is_whole_whether_or_not_items_count_in_tokens(builder: Any) -> None:
