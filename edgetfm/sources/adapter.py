@@ -45,8 +45,6 @@ class AdapterConfig:
     """
 
     model_type: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
     longest: int = 0
     vocabulary: int = 0
     image_size: tuple[int, int] = (0, 0)
@@ -109,7 +107,9 @@ def open_adapted(
         chosen = task_of_body(model)
     modality = check_modality(model, chosen)
     module = Adapted(model, chosen, pooling).eval()
-    config = (_text_config if modality == "text" else _image_config)(module, folder, pooling)
+    config = (_text_config if modality == "text" else _image_config)(module, folder)
+    inputs = (_text_inputs if modality == "text" else _image_inputs)(module, folder, config)
+    signature = Signature(inputs, _outputs(module, inputs))
     prepared = (
         assets.read_tokenizer(
             folder,
@@ -121,7 +121,7 @@ def open_adapted(
         else assets.read_image_processor(folder, config)
     )
     if modality == "image":
-        check_pictures(folder, prepared, Signature(config.inputs, config.outputs))
+        check_pictures(folder, prepared, signature)
     tasks = TEXT_TASKS if modality == "text" else IMAGE_TASKS
     wanted = chosen
 
@@ -137,8 +137,8 @@ def open_adapted(
             tasks=tasks,
             config=AdapterConfig,
             build=lambda _config, _task: build(),
-            inputs=lambda c, _task: tuple(c.inputs),
-            outputs=lambda c, _task: tuple(c.outputs),
+            inputs=lambda _config, _task: signature.inputs,
+            outputs=lambda _config, _task: signature.outputs,
         ),
         config=config,
         task=chosen,
@@ -190,23 +190,24 @@ def _answering(module: Adapted) -> Oracle:
 # --- what it takes and gives --------------------------------------------------------------------
 
 
-def _text_config(module: Adapted, folder: Path, pooling: assets.Pooling) -> AdapterConfig:
-    model = module.model
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    types = getattr(model.config, "type_vocab_size", 0)
-    made = assets.read_json(folder / "tokenizer_config.json").get("model_input_names") or names
-    typed = "token_type_ids" in parameters(model) and isinstance(types, int) and types > 1
-    typed = typed and "token_type_ids" in made
-    inputs = tuple(TensorSpec(name, "int64", _TEXT) for name in names[: 3 if typed else 2])
+def _text_config(module: Adapted, _folder: Path) -> AdapterConfig:
     return AdapterConfig(
-        model_type=str(model.config.model_type),
-        inputs=inputs,
-        outputs=_outputs(module, inputs),
-        longest=_longest(model),
-        vocabulary=_vocabulary(model),
-        pooling=pooling.how,
-        normalize=pooling.normalize,
+        model_type=str(module.config.model_type),
+        longest=_longest(module.model),
+        vocabulary=_vocabulary(module.model),
+        pooling=module.pooling.how,
+        normalize=module.pooling.normalize,
     )
+
+
+def _text_inputs(module: Adapted, folder: Path, _config: AdapterConfig) -> tuple[TensorSpec, ...]:
+    """Token types only where the model tells them apart and its tokenizer makes them."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    types = getattr(module.config, "type_vocab_size", 0)
+    made = assets.read_json(folder / "tokenizer_config.json").get("model_input_names") or names
+    typed = "token_type_ids" in parameters(module.model) and isinstance(types, int) and types > 1
+    typed = typed and "token_type_ids" in made
+    return tuple(TensorSpec(name, "int64", _TEXT) for name in names[: 3 if typed else 2])
 
 
 def _vocabulary(model: Any) -> int:
@@ -234,18 +235,18 @@ def _longest(model: Any) -> int:
     return known if isinstance(known, int) and known > 0 else _UNLIMITED
 
 
-def _image_config(module: Adapted, folder: Path, _pooling: assets.Pooling) -> AdapterConfig:
-    config = module.model.config
-    channels = getattr(config, "num_channels", 3)
-    size = assets.read_image_size(folder, getattr(config, "image_size", None))
-    inputs = (TensorSpec("pixel_values", "float32", ("batch", channels, *size)),)
+def _image_config(module: Adapted, folder: Path) -> AdapterConfig:
+    config = module.config
     return AdapterConfig(
         model_type=str(config.model_type),
-        inputs=inputs,
-        outputs=_outputs(module, inputs),
-        image_size=size,
-        channels=channels,
+        image_size=assets.read_image_size(folder, getattr(config, "image_size", None)),
+        channels=getattr(config, "num_channels", 3),
     )
+
+
+def _image_inputs(_module: Adapted, _folder: Path, config: AdapterConfig) -> tuple[TensorSpec, ...]:
+    shape = ("batch", config.channels, *config.image_size)
+    return (TensorSpec("pixel_values", "float32", shape),)
 
 
 def _outputs(module: Adapted, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

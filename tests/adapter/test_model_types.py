@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ import transformers
 
 from edgetfm import export_model, load, verify_bundle
 from edgetfm.bundle import open_bundle
-from edgetfm.errors import SourceError
+from edgetfm.errors import BudgetError, SourceError
 from edgetfm.signature import Array, Feeds, Signature
 from tests.adapter.rows import AUTO, model_types
 
@@ -90,6 +92,23 @@ def test_a_type_without_a_family_answers_as_transformers_does(
         assert ours.keys() & theirs.keys()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", EXPORTED)
+def test_int8_of_a_type_without_a_family_is_inside_its_budget_or_refused(
+    model_type: str, tiny_of_type: TinyOfType, tmp_path: Path
+) -> None:
+    source = tiny_of_type(model_type, tmp_path / "source")
+    task = TYPES[model_type]["task"]
+    with contextlib.suppress(BudgetError):
+        result = export_model(source, tmp_path / "bundle", task=task, quantize="int8")
+        assert (result.variant, result.ledger.passed) == ("int8", True)
+        assert verify_bundle(result.path).passed
+        graph = onnx.load(result.path / "onnx" / "model_int8.onnx").graph
+        assert {n.op_type for n in graph.node} & {"MatMulInteger", "ConvInteger"}
+        return
+    assert not (tmp_path / "bundle").exists()
+
+
 @pytest.mark.parametrize("model_type", REFUSED)
 def test_a_type_that_cannot_be_exported_is_refused_in_a_sentence(
     model_type: str, tiny_of_type: TinyOfType, tmp_path: Path
@@ -101,3 +120,19 @@ def test_a_type_that_cannot_be_exported_is_refused_in_a_sentence(
     assert caught.value.exit_code == 2
     assert row["refused"] in str(caught.value)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_docs_list_exactly_these_types() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "model-types.md").read_text("utf-8")
+    exported, refused = (part.split("\n\n")[0] for part in re.split(r"<!-- \w+ -->\n", page)[1:])
+    rows = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in exported.splitlines()}
+    for title, pictures in (("text", False), ("pictures", True)):
+        wanted = [
+            name
+            for name, row in TYPES.items()
+            if row["task"].startswith("image") == pictures and "refused" not in row
+        ]
+        assert rows[title].split(", ") == sorted(wanted)
+    named = [row.split("|")[1] for row in refused.splitlines()[2:]]
+    listed = {name for row in named for name in re.findall(r"[\w-]+", row.partition(" and ")[0])}
+    assert listed == {name for name, row in TYPES.items() if "refused" in row}
