@@ -73,6 +73,7 @@ def open_foreign(path: str | os.PathLike[str], *, task: str | None = None) -> Fo
     model = read_graph(file)
     try:
         check_float(model)
+        _refuse_empty(model)
         signature = read_signature(_inputs_only(model), _as_written(file))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
@@ -112,6 +113,21 @@ def _as_written(path: Path) -> Run:
         renamed = Path(folder) / path.name
         save_graph(name_nodes(model)[0], renamed)
         return session_run(renamed, optimize=False)
+
+
+def _refuse_empty(model: ir.Model) -> None:
+    """Raise InputError for matrix products with weights of size zero."""
+    empty = [
+        f"the weight '{value.name}' of {node.op_type} '{node.name}' has no values"
+        for node in model.graph.all_nodes()
+        for value in node.inputs
+        if node.op_type in ("MatMul", "Gemm", "Conv")
+        and value is not None
+        and value.const_value is not None
+        and 0 in value.const_value.shape.numpy()
+    ]
+    if empty:
+        raise InputError(f"this graph cannot be used:\n{listed(empty)}")
 
 
 def _inputs_only(model: ir.Model) -> ir.Model:
@@ -154,13 +170,25 @@ def _longest(config: Mapping[str, Any], signature: Signature) -> int:
     axis = signature.inputs[0].shape[1]
     if isinstance(axis, int):
         return axis
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions < 1:
+    positions = _count(config.get("max_position_embeddings"))
+    if positions is None or positions < 1:
         return 512
+    if config.get("model_type") not in _OFFSET:
+        return positions
     # These count positions from behind the padding's.
-    pads = config.get("pad_token_id") or 0
-    offset = pads + 1 if config.get("model_type") in _OFFSET else 0
-    return positions - offset
+    given = config.get("pad_token_id") or 0
+    pads = _count(given)
+    if pads is None or not 0 <= pads < positions - 1:
+        raise SourceError(
+            f"config.json: pad_token_id {given!r:.80} leaves no place for a token among "
+            f"{positions} positions: it is a number, and smaller"
+        )
+    return positions - pads - 1
+
+
+def _count(value: object) -> int | None:
+    """A number from a config, None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 _OFFSET = ("camembert", "mpnet", "roberta", "xlm-roberta", "longformer")

@@ -40,8 +40,28 @@ def read_signature(model: ir.Model, ask: Ask) -> Signature:
     for named in _namings([s for s in inputs if s is not None]):
         given = [s for s in outputs if s is not None]
         with contextlib.suppress(InputError):
-            return asked(Signature(named, tuple(given)), ask)
-    return Signature(named, tuple(given))
+            found = asked(Signature(named, tuple(given)), ask)
+            unknown: set[str | None] = set()
+            break
+    else:
+        found = Signature(named, tuple(given))
+        unknown = {v.name for v in model.graph.outputs if v.shape is None}
+    if problems := list(_without_values(found, unknown)):
+        raise InputError(f"this graph cannot be used:\n{listed(problems)}")
+    return found
+
+
+def _without_values(signature: Signature, unknown: set[str | None]) -> Iterator[str]:
+    """Outputs that are single numbers, which no batch has, and tensors of size zero.
+
+    unknown: outputs whose number of axes is not known.
+    """
+    for spec in (*signature.inputs, *signature.outputs):
+        if 0 in spec.shape:
+            yield f"'{spec.name}' has no values: {spec}"
+    for spec in signature.outputs:
+        if not spec.shape and spec.name not in unknown:
+            yield f"'{spec.name}' is a single number: give an output with an axis for the batch"
 
 
 def _spec(value: ir.Value, problems: list[str], *, rank: bool) -> TensorSpec | None:
@@ -56,10 +76,15 @@ def _spec(value: ir.Value, problems: list[str], *, rank: bool) -> TensorSpec | N
         if rank:
             problems.append(f"'{name}' has no shape: export the graph again with one")
         return TensorSpec(name, known, ())
-    axes = tuple(
-        a if isinstance(a, int) else a.value or f"{name}_{i}" for i, a in enumerate(value.shape)
-    )
+    axes = tuple(_axis(a, f"{name}_{i}") for i, a in enumerate(value.shape))
     return TensorSpec(name, known, axes)
+
+
+def _axis(axis: int | ir.SymbolicDim, unnamed: str) -> int | str:
+    """The size or the name of an axis; some files write free ones as -1."""
+    if isinstance(axis, int):
+        return axis if axis >= 0 else unnamed
+    return axis.value or unnamed
 
 
 def _namings(inputs: list[TensorSpec]) -> Iterator[tuple[TensorSpec, ...]]:

@@ -27,9 +27,10 @@ class KeptRecipe:
         """Notes on why the graph will not be the same byte for byte: other calibration data."""
         if self.calibration is None or self.calibration.get("sha256") == calibration.get("sha256"):
             return []
+        count, name = (f"{self.calibration.get(key)!s:.100}" for key in ("count", "name"))
         return [
-            f"the recipe was made with {self.calibration.get('count')} items of "
-            f"{self.calibration.get('name')}, not with these: the weights will differ"
+            f"the recipe was made with {count} items of {name.encode('utf-8', 'replace').decode()}"
+            ", not with these: the weights will differ"
         ]
 
 

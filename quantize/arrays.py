@@ -17,6 +17,7 @@ from edgetfm.quantize.npz import UNREADABLE, Header, header_problems, member, na
 from edgetfm.quantize.random_tokens import refuse_random_tokens
 from edgetfm.runtime.text import TextEncoder
 from edgetfm.signature import Array, Feeds, Signature
+from edgetfm.tables import title
 
 BLOCK_BYTES = 1 << 22
 """About what is read of one array at a time."""
@@ -60,7 +61,7 @@ def read_arrays(
     digest = hashlib.sha256()
     for item in items:
         digest.update(_told(names, [item[name] for name in names])[0])
-    return Calibration(path.name, items, digest.hexdigest())
+    return Calibration(title(path), items, digest.hexdigest())
 
 
 def join(items: Sequence[Feeds]) -> Feeds:

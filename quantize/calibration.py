@@ -14,6 +14,7 @@ from edgetfm.errors import DataError
 from edgetfm.files import sha256
 from edgetfm.quantize.readers import read_texts
 from edgetfm.signature import Array, Feeds
+from edgetfm.tables import title
 
 Item = TypeVar("Item")
 
@@ -68,7 +69,7 @@ def read_calibration(path: Path | None, modality: str, limit: int = SAMPLES) -> 
     texts = spread(((text.encode(), text) for text in read_texts(root, column)), limit)
     if not texts:
         raise DataError(f"{root} holds no text to calibrate with")
-    return Calibration(root.name, texts, _fingerprint(texts))
+    return Calibration(title(root), texts, _fingerprint(texts))
 
 
 def _shipped(modality: str) -> Calibration:
@@ -140,4 +141,4 @@ def _folder(root: Path, modality: str, limit: int) -> Calibration:
     digest = hashlib.sha256()
     for name in chosen:
         digest.update(f"{name} {sha256(root / name)}\n".encode("utf-8", "surrogateescape"))
-    return Calibration(root.name, [root / name for name in chosen], digest.hexdigest())
+    return Calibration(title(root), [root / name for name in chosen], digest.hexdigest())

@@ -21,7 +21,7 @@ from torch import nn
 
 from edgetfm import load, pipeline, quantize_bundle, samples, verify_bundle
 from edgetfm.bundle import open_bundle
-from edgetfm.errors import DataError, InputError, OutputError
+from edgetfm.errors import DataError, InputError, OutputError, SourceError
 from edgetfm.foreign import open_foreign
 from edgetfm.foreign_files import is_foreign
 from edgetfm.quantize.items import Whole, items
@@ -430,6 +430,61 @@ def test_a_graph_that_cannot_be_used_says_why(
 ) -> None:
     with pytest.raises(InputError, match=said):
         open_foreign(simple(tmp_path / "model.onnx", **options))
+
+
+def product(
+    path: Path,
+    inputs: list[int | str],
+    weight: tuple[int, int] = (16, 8),
+    *,
+    summed: bool = False,
+) -> Path:
+    """A graph of one matrix product, and the sum over everything if asked for."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, inputs)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [] if summed else None)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"], name="product")]
+    last = "ReduceSum" if summed else "Identity"
+    nodes.append(helper.make_node(last, ["z"], ["y"], **({"keepdims": 0} if summed else {})))
+    constant = numpy_helper.from_array(np.ones(weight, np.float32), "w")
+    graph = helper.make_graph(nodes, "g", [x], [y], [constant])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def test_an_axis_of_minus_one_is_free(tmp_path: Path) -> None:
+    signature = open_foreign(product(tmp_path / "model.onnx", [-1, 4, 16])).signature
+    assert [t.shape for t in signature.inputs] == [("batch", 4, 16)]
+    assert [t.shape for t in signature.outputs] == [("batch", 4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "said"),
+    [
+        (["n", 16], {"summed": True}, "'y' is a single number: give an output with an axis"),
+        (["n", 16], {"weight": (16, 0)}, "the weight 'w' of MatMul 'product' has no values"),
+        (["n", 0], {"weight": (0, 8)}, "the weight 'w' of MatMul 'product' has no values"),
+        ([0, 4, 16], {}, "(?s)'x' has no values: x: float32.0, 4, 16.*'y' has no values"),
+    ],
+)
+def test_graphs_without_values_are_refused(
+    shape: list[int | str], options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        open_foreign(product(tmp_path / "model.onnx", shape, **options))
+
+
+@pytest.mark.parametrize("pads", ["x", [1], 10**400, 200, True])
+def test_a_config_that_leaves_no_room_for_tokens_is_refused(
+    pads: Any, optimum_like: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(optimum_like("distilbert", "text-classification", dynamo=False), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "roberta", "max_position_embeddings": 128, "pad_token_id": pads}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SourceError, match=r"pad_token_id .* leaves no place for a token among 128"):
+        open_foreign(folder)
 
 
 def test_a_quantized_file_is_refused_by_its_name(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,9 @@ def test_which_items_are_chosen_depends_on_them_alone(tmp_path: Path) -> None:
     assert list(one) == list(other)[::-1]
     with pytest.raises(DataError, match="0 samples were asked for"):
         read_calibration(tmp_path / "a.txt", "text", 0)
+
+
+def test_a_file_whose_name_is_no_text_gets_one_that_can_be_written(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    file.write_text("a text\n")
+    assert read_calibration(file, "text").name == "caf?.txt"
