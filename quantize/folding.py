@@ -129,7 +129,17 @@ def _numbers(value: ir.Value, outputs: int) -> Indices:
 
 
 def _through(node: ir.Node, output: int, x: Indices) -> Indices | None:
-    """Column numbers as `node` hands them on; None if it does more than move or scale them."""
+    """Column numbers as `node` hands them on; None if it does more than move or scale them.
+
+    Free axes have assumed sizes: None also where those do not go through.
+    """
+    try:
+        return _moved(node, output, x)
+    except (ValueError, IndexError):  # numpy's, of a shape that does not fit
+        return None
+
+
+def _moved(node: ir.Node, output: int, x: Indices) -> Indices | None:
     axes = _integers(node, "axes", 1)
     match node.op_type:
         case "Identity" | "Relu":

@@ -112,3 +112,16 @@ def test_columns_that_something_else_reads_are_not_folded(
     b("Add", b.linear(r, rng.normal(size=(8, 8)).astype("f4")), h, name="sum")
     linears, _ = find_linears(b.model(sum=["n", 8]))
     assert find_fold(linears[1].x, [linears[1]], linears) is None
+
+
+def test_fewer_keys_than_queries_leave_the_scale_where_it_is(
+    builder: Any, rng: np.random.Generator
+) -> None:
+    """The values' tokens are not the output's, so a Reshape behind fits none of their sizes."""
+    b = builder(x=["n", 6, WIDTH], y=["n", 3, WIDTH])
+    v = b.linear("y", rng.normal(size=(WIDTH, WIDTH)).astype("f4"), name="v")
+    scores = b("Softmax", b("MatMul", "x", b("Transpose", "y", perm=[0, 2, 1])), axis=-1)
+    mixed = b("Reshape", b("MatMul", scores, v), b.constant(np.array([0, 6, WIDTH])))
+    b.linear(mixed, rng.normal(size=(WIDTH, WIDTH)).astype("f4"), name="out")
+    linears, _ = find_linears(b.model(out=["n", 6, WIDTH]))
+    assert find_fold(linears[1].x, [linears[1]], linears) is None
