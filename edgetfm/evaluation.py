@@ -70,7 +70,7 @@ class UserMetric:
                 number = math.nan
             if math.isfinite(number) and not isinstance(value, (str, bytes)):
                 return number
-        raise InputError(f"{self.name} gave {_shown(value)}, expected a finite number")
+        raise InputError(f"{self.name} gave {_shown(value):.100}, expected a finite number")
 
 
 def read_eval(spec: str, task: Task, labels: tuple[str, ...]) -> LabelledData | UserMetric:

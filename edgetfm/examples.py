@@ -11,7 +11,7 @@ from typing import Any
 
 from edgetfm.errors import InputError
 from edgetfm.files import inside, sha256
-from edgetfm.tables import Row
+from edgetfm.tables import Row, is_broken
 
 COLUMNS = (
     *("text", "sentence", "sentence1", "text_pair", "sentence2", "text1", "text2", "label"),
@@ -66,6 +66,8 @@ def _text(row: Row, *names: str) -> str:
         if name in row:
             if not isinstance(row[name], str) or not row[name].strip():
                 raise ValueError(f"'{name}' has no text")
+            if is_broken(row[name]):
+                raise ValueError(f"'{name}' has half a surrogate pair, which is not Unicode text")
             return str(row[name]).strip()
     raise KeyError(" or ".join(f"'{name}'" for name in names))
 
@@ -120,12 +122,16 @@ def _picture(folder: Path, name: str) -> Path:
 def read_tags(source: Source, row: Row) -> Example:
     """The words of a sentence and a label for each."""
     words, tags = _value(row, "tokens", "words"), _value(row, "labels", "ner_tags", "tags")
-    if not isinstance(words, list) or not all(isinstance(w, str) and w.strip() for w in words):
+    if not isinstance(words, list) or not all(map(_is_word, words)):
         raise ValueError("'tokens' is no list of words")
     if not isinstance(tags, list) or len(tags) != len(words):
         count = len(tags) if isinstance(tags, list) else "no list of"
         raise ValueError(f"{len(words)} tokens, but {count} labels")
     return _example(tuple(w.strip() for w in words), tuple(map(source.label, tags)))
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and not is_broken(value)
 
 
 def read_answer(source: Source, row: Row) -> Example:

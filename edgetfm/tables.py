@@ -6,8 +6,9 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from edgetfm.errors import DataError, MissingExtra
 
@@ -36,6 +37,22 @@ class Other:
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
+
+
+def is_broken(text: str) -> bool:
+    """Whether it holds half a surrogate pair, as JSON can: no tokenizer takes that."""
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def lines(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:
+    """The lines of a text file with their numbers; DataError for one that is a file of its own."""
+    for number in count(1):
+        line = file.readline(LONGEST_FIELD + 1)
+        if len(line) > LONGEST_FIELD:
+            raise DataError(f"{path}, row {number}: longer than {LONGEST_FIELD} characters")
+        if not line:
+            return
+        yield number, line
 
 
 def title(path: Path) -> str:
@@ -89,7 +106,7 @@ def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
 
 def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in lines(path, file):
             if not line.strip():
                 continue
             try:

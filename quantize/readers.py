@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetfm.errors import DataError
-from edgetfm.tables import LONGEST_FIELD, READERS, not_utf8, read_rows
+from edgetfm.tables import LONGEST_FIELD, READERS, is_broken, lines, not_utf8, read_rows
 
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "body", "document", "question", "prompt")
 """Columns taken without asking, the first that is there."""
@@ -32,7 +32,7 @@ def read_texts(path: Path, column: str) -> Iterator[str]:
 def _lines(path: Path, column: str) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from file
+            yield from (line for _, line in lines(path, file))
     except UnicodeDecodeError as error:
         raise not_utf8(path, error) from error
     except OSError as error:
@@ -66,7 +66,7 @@ def _table(path: Path, column: str) -> Iterator[str]:
             raise DataError(
                 f"{path}, row {number}: no text in '{name}'; it has {', '.join(map(str, row))}"
             )
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        if is_broken(text):
             raise DataError(f"{path}, row {number}: half a surrogate pair is not Unicode text")
         yield text
 

@@ -272,6 +272,14 @@ def test_which_items_are_chosen_depends_on_them_alone(tmp_path: Path) -> None:
         read_calibration(tmp_path / "a.txt", "text", 0)
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl"])
+def test_a_line_that_is_a_file_of_its_own_is_refused(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a{suffix}"
+    file.write_text(("text\n" * (suffix == ".csv")) + "a" * ((1 << 24) + 2))
+    with pytest.raises(DataError, match=f"row {1 + (suffix == '.csv')}: .*(longer|larger) than"):
+        read_calibration(file, "text")
+
+
 def test_a_file_whose_name_is_no_text_gets_one_that_can_be_written(tmp_path: Path) -> None:
     file = tmp_path / os.fsdecode(b"caf\xe9.txt")
     file.write_text("a text\n")
