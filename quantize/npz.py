@@ -22,6 +22,10 @@ from edgetfm.signature import Signature, TensorSpec
 LARGEST_ITEM = 1 << 24
 """Elements of one item in one array: 2362 x 2362 pixels of three colours."""
 
+LONGER = 4
+"""How many times longer than texts are cut to an item of tokens may be: a tokenizer is often set
+to cut sooner than the model must."""
+
 HELD_BYTES = 4 << 30
 """What the items that are kept may take together, and an array that must be read whole."""
 
@@ -88,7 +92,7 @@ def header_problems(
 ) -> list[str]:
     """Why these arrays cannot be the inputs of a graph, `limit` items of them at a time.
 
-    longest: the most tokens the model takes, None if it is not known.
+    longest: the tokens that texts for the model are cut to, None if it is not known.
     """
     problems: list[str] = []
     for spec in signature.inputs:
@@ -139,8 +143,8 @@ def _misfit(shape: Sequence[int], spec: TensorSpec, longest: int | None) -> str:
         return f"{said}, expected {spec}"
     if 0 in shape:
         return f"{said}, which holds nothing"
-    if longest is not None and len(shape) == 2 and shape[1] > longest:
-        return f"{said}, but the model takes {longest} tokens at most"
+    if longest is not None and len(shape) == 2 and shape[1] > LONGER * longest:
+        return f"{said}, and texts for this model are cut to {longest} tokens"
     if any(isinstance(a, str) for a in spec.shape[1:]) and prod(shape) > LARGEST_ITEM:
         return f"{said}, more than {LARGEST_ITEM} values"
     return ""

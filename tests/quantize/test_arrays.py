@@ -292,9 +292,9 @@ def test_what_does_not_fit_in_memory_is_told_by_its_header(
     assert said in problem
 
 
-def test_no_item_is_longer_than_the_model_takes(encoder: TextEncoder, tmp_path: Path) -> None:
-    long = np.ones((4, 65), np.int64)
+def test_no_item_is_far_longer_than_texts_are_cut_to(encoder: TextEncoder, tmp_path: Path) -> None:
+    long = np.ones((4, 257), np.int64)
     file = save(tmp_path / "a.npz", input_ids=long, attention_mask=long)
-    with pytest.raises(DataError, match="the model takes 64 tokens at most"):
+    with pytest.raises(DataError, match="texts for this model are cut to 64 tokens"):
         read_arrays(file, TEXT, encoder=encoder)
     assert read_arrays(file, TEXT).count == 1
