@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import onnx_ir as ir
 
 from edgetfm.draft import Draft
 from edgetfm.errors import DeviceError, QuantizationError
@@ -119,7 +122,7 @@ class Workshop:
         """A graph by this recipe, cured for the targets, and judged.
 
         room: the share of the budget that it may use to be inside. Raises QuantizationError if
-        onnxruntime does not load or run what was made.
+        the recipe changes nothing, or if onnxruntime does not load or run what was made.
         """
         draft = self.draft
         source = read_graph(draft.path("fp32"))
@@ -129,6 +132,12 @@ class Workshop:
             graph, facts, recipe = make_safe(source, recipe, data, **options)
         else:
             graph, facts = quantize_graph(source, recipe, data, **options)
+        asked_whole = not (recipe.keep_float or recipe.by_block)
+        if asked_whole and _looks_of(graph) == _looks_of(source):
+            raise QuantizationError(
+                f"{name} changes nothing in this graph: it has no matrix product by float32 "
+                "weights, and convolutions stay as they are; ship fp32, or try fp16"
+            )
         folder = self._folder / str(len(self.candidates))
         folder.mkdir()
         path = folder / "model.onnx"
@@ -200,6 +209,13 @@ class Workshop:
         candidate.rungs.append(found)
         candidate.metric = dict(found.metric)
         candidate.use = max(candidate.use, self.draft.metric.use(found.metric["value"], budget))
+
+
+def _looks_of(graph: ir.Model) -> tuple[Counter[str], Counter[str]]:
+    """How many nodes of each kind, and weights of each type, a graph has."""
+    weights = (value.const_value for value in graph.graph.initializers.values())
+    kinds = Counter(f"{node.domain}:{node.op_type}" for node in graph.graph)
+    return kinds, Counter(w.dtype.name for w in weights if w is not None)
 
 
 def probe(cases: list[Feeds]) -> Feeds:
