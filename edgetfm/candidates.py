@@ -87,8 +87,13 @@ class Candidate:
 
     @property
     def inside(self) -> bool:
-        """Whether every bound holds."""
+        """Whether every bound holds, with the room that was left to it."""
         return not self.missed
+
+    @property
+    def holds(self) -> bool:
+        """Whether every bound holds, however narrowly."""
+        return bool(self.rungs) and all(r.passed for r in self.rungs)
 
 
 class Workshop:

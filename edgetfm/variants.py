@@ -168,6 +168,13 @@ def _best(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> Candidat
     if not goal.quantizes:
         return None
     inside = [c for c in candidates if c.inside]
+    if not inside and (narrow := [c for c in candidates if c.holds]):
+        best = min(narrow, key=lambda c: c.use)
+        draft.notes.append(
+            f"{best.name} uses {best.use:.0%} of the budget, and nothing less was found: on other "
+            "data it may be outside"
+        )
+        return best
     if not inside:
         raise BudgetError(_nothing_inside(draft, candidates, goal))
     if goal.quantize != "auto" or goal.recipe is not None:

@@ -66,3 +66,18 @@ def test_what_a_recipe_changes_nothing_in_does_not_ship_under_its_name(
     assert not (tmp_path / "int8").exists()
     with pytest.raises(BudgetError, match=r"made of this model:\n.*int8 changes nothing"):
         quantize_bundle(graph, tmp_path / "auto", quantize="auto", calibration=data)
+
+
+def candidate(name: str, use: float, room: float = 1.0, *, passed: bool = True) -> Candidate:
+    made = Candidate(name, RECIPES["int8"], Path("absent.onnx"), {}, room=room, use=use)
+    made.rungs = [Rung("int8", "PyTorch", {}, "cosine:0.99", missed=() if passed else ("missed",))]
+    return made
+
+
+def test_what_holds_narrowly_ships_if_nothing_holds_with_room() -> None:
+    draft = SimpleNamespace(notes=[], budget="cosine:0.99")
+    far, near = candidate("far", 3.0, passed=False), candidate("near", 0.9, room=0.8)
+    assert near.holds
+    assert not near.inside
+    assert _best(draft, [far, near], Goal("auto")) is near  # type: ignore[arg-type]
+    assert "near uses 90% of the budget" in draft.notes[0]

@@ -127,7 +127,8 @@ def _sentence(message: str) -> str:
 
 def json_text(data: Mapping[str, Any]) -> str:
     """One JSON object, numpy's and pathlib's values in plain form; NaN and infinities are null."""
-    return json.dumps(_plain(data), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace").decode()  # a path may hold half of a surrogate pair
 
 
 def _plain(value: Any) -> Any:
