@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
-import onnx
-import pytest
-from onnx import TensorProto, helper, numpy_helper
-
-from edgetfm import quantize_bundle
-from edgetfm.candidates import Tried
-from edgetfm.errors import BudgetError, QuantizationError
-from edgetfm.variants import quickest, smallest
+from edgetfm.candidates import Candidate, Tried
+from edgetfm.goal import Goal
+from edgetfm.parity import Rung
+from edgetfm.quantize import RECIPES
+from edgetfm.variants import _best, quickest, smallest
 
 
 def rows(*tried: tuple[str, int, float, float, float]) -> dict[str, Tried]:
