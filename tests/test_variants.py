@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgetfm import quantize_bundle
 from edgetfm.candidates import Candidate, Tried
+from edgetfm.errors import BudgetError, QuantizationError
 from edgetfm.goal import Goal
 from edgetfm.parity import Rung
 from edgetfm.quantize import RECIPES
