@@ -67,7 +67,7 @@ test: $(STAMP_DEV)
 
 test-slow: $(STAMP_DEV)
 	$(BIN)/python tests/emulated/qemu.py
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "slow and not gpu"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu"
 
 test-gpu: $(STAMP_DEV)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m gpu
