@@ -123,6 +123,23 @@ def _pooling_mode(config: Mapping[str, Any], where: Path) -> str:
 # --- text ---------------------------------------------------------------------------------------
 
 
+def read_inputs(
+    folder: Path, modality: str, config: Any, *, trust_remote_code: bool = False
+) -> Prepared:
+    """How a model's inputs are made: its tokenizer, or its image processor.
+
+    config: has `longest` and `vocabulary` for texts, `image_size` and `channels` for images.
+    """
+    if modality != "text":
+        return read_image_processor(folder, config)
+    return read_tokenizer(
+        folder,
+        longest=config.longest,
+        vocabulary=config.vocabulary,
+        trust_remote_code=trust_remote_code,
+    )
+
+
 def read_tokenizer(
     folder: Path, *, longest: int, vocabulary: int, trust_remote_code: bool = False
 ) -> Prepared:

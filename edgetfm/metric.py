@@ -15,6 +15,7 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.evaluation import UserMetric, read_eval
 from edgetfm.goal import Goal
 from edgetfm.labelled import LabelledData
+from edgetfm.metrics import drop
 from edgetfm.parity import HIGHER_IS_BETTER, Budget, Rung
 from edgetfm.proof import Run, Subject, session_run
 from edgetfm.runtime.preprocess import Preprocessor
@@ -27,7 +28,8 @@ class BoundMetric:
 
     name: as people call it, 'accuracy'. items: how many labelled items decide, 0 if only the user
     knows. fingerprint: tells the data from other data. tested: measures the half of the data that
-    nothing was chosen by, where there is one; test_reference: its value for fp32.
+    nothing was chosen by, where there is one; test_reference: its value for fp32; test_items: how
+    many decide there.
     """
 
     name: str
@@ -38,22 +40,18 @@ class BoundMetric:
     fingerprint: str = ""
     tested: Callable[[Run], float] | None = None
     test_reference: float = math.nan
+    test_items: int = 0
 
     def lost(self, value: float, reference: float | None = None) -> float:
         """By what share of fp32's the metric is worse; negative if it is better."""
         before = self.reference if reference is None else reference
-        worse = before - value if self.higher_is_better else value - before
-        if worse == 0:
-            return 0.0
-        return worse / abs(before) if before else math.copysign(math.inf, worse)
+        return drop(before, value, self.higher_is_better)
 
     def use(self, value: float, budget: Budget) -> float:
         """How much of the budget a value uses up; 0 if it binds no metric."""
         if budget.drop is None:
             return 0.0
         lost = self.lost(value)
-        if math.isnan(lost):
-            return math.inf
         if lost <= 0:
             return 0.0
         return lost / budget.drop if budget.drop else math.inf
@@ -66,9 +64,8 @@ class BoundMetric:
         """The same on the half that nothing was chosen by; None if there is none."""
         if self.tested is None:
             return None
-        value = self.tested(run)
-        rung = self._rung(f"{name}, test half", value, self.test_reference, self.items, budget)
-        return rung
+        value, items = self.tested(run), self.test_items
+        return self._rung(f"{name}, test half", value, self.test_reference, items, budget)
 
     def _rung(self, name: str, value: float, reference: float, items: int, budget: Budget) -> Rung:
         lost = self.lost(value, reference)
@@ -77,10 +74,11 @@ class BoundMetric:
             "value": value,
             "reference": reference,
             "items": items,
-            "lost": lost,
         }
+        if math.isfinite(lost):  # JSON has no infinity
+            metric["lost"] = lost
         missed: tuple[str, ...] = ()
-        if budget.drop is not None and not lost <= budget.drop:  # NaN holds nothing
+        if budget.drop is not None and lost > budget.drop:
             missed = (f"{self.name} {value:.4g} loses {lost:.2%} of fp32's {reference:.4g}",)
         bound = "" if budget.drop is None else str(Budget((), budget.drop))
         return Rung(f"{name} {self.name}", "fp32", {}, bound, "", missed, metric=metric)
@@ -119,11 +117,11 @@ def bind_metric(
     if data is None:
         return _of_sample(draft)
     judge, test = data.split()
-    drop = Budget.parse(draft.budget).drop
-    if isinstance(judge, LabelledData) and drop and judge.count * drop < 1:
+    allowed = Budget.parse(draft.budget).drop
+    if isinstance(judge, LabelledData) and allowed and judge.count * allowed < 1:
         draft.notes.append(
             f"{judge.count} labelled items decide: one of them is {1 / judge.count:.1%} of the "
-            f"whole, more than the {drop:.1%} that may be lost"
+            f"whole, more than the {allowed:.1%} that may be lost"
         )
     config = _config(draft)
     draft.progress(f"measuring {data.metric_name} of fp32", 0, 0)
@@ -132,12 +130,12 @@ def bind_metric(
     halves = isinstance(data, LabelledData)
     after = test.metric(fp32, preprocessor, config) if halves else math.nan
     for value in (reference, after) if halves else (reference,):
-        if not math.isfinite(value) or (value == 0 and drop is not None):
+        if not math.isfinite(value) or (value == 0 and allowed is not None):
             raise DataError(
                 f"the {data.metric_name} of fp32 on {data.name} is {value}: nothing can be a share "
                 "of it"
             )
-    if not halves and drop is not None:
+    if not halves and allowed is not None:
         draft.notes.append(
             f"{data.name} measures the same for choosing and for testing: keep data of your own "
             "apart to test what ships"
@@ -151,6 +149,7 @@ def bind_metric(
         data.fingerprint if isinstance(data, LabelledData) else data.name,
         (lambda run: test.metric(run, preprocessor, config)) if halves else None,
         after,
+        test.count if isinstance(test, LabelledData) else 0,
     )
 
 

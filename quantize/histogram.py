@@ -57,16 +57,6 @@ class Histogram:
         places = np.floor(np.ldexp(values.ravel().astype(np.float64), -self.exponent))
         self.counts += np.bincount(places.astype(np.int64) + _HALF, minlength=BINS)
 
-    def merge(self, other: Histogram) -> Histogram:
-        """The histogram of both; neither changes."""
-        one, two = (Histogram(h.exponent, h.counts.copy()) for h in (self, other))
-        exponent = max(one.exponent, two.exponent)
-        one._coarsen(exponent)
-        two._coarsen(exponent)
-        low, high = min(self.low, other.low), max(self.high, other.high)
-        counts, zeros = one.counts + two.counts, self.zeros + other.zeros
-        return Histogram(exponent, counts, low, high, zeros, self.items + other.items)
-
     def bins(self, *, zeros: bool = True) -> tuple[Floats, Counts]:
         """The middles of the bins between the first and the last that hold something, and counts.
 

@@ -74,6 +74,8 @@ def test_one_percent_of_accuracy_is_held_on_the_half_that_chose_nothing(
     for metric in (judged, tested):
         assert metric["value"] >= 0.99 * metric["reference"]
     assert judged["reference"] != tested["reference"]
+    assert judged["items"] + tested["items"] == sum(1 for _ in pictures.rglob("*.png"))
+    assert judged["items"] != tested["items"]
     saved = json.loads((made.path / "parity.json").read_text())
     assert [r["metric"] for r in saved["rungs"] if r["metric"]] == [judged, tested]
     assert open_bundle(made.path).manifest.budget == "1%"

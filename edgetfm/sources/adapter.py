@@ -110,16 +110,7 @@ def open_adapted(
     config = (_text_config if modality == "text" else _image_config)(module, folder)
     inputs = (_text_inputs if modality == "text" else _image_inputs)(module, folder, config)
     signature = Signature(inputs, _outputs(module, inputs))
-    prepared = (
-        assets.read_tokenizer(
-            folder,
-            longest=config.longest,
-            vocabulary=config.vocabulary,
-            trust_remote_code=trust_remote_code,
-        )
-        if modality == "text"
-        else assets.read_image_processor(folder, config)
-    )
+    prepared = assets.read_inputs(folder, modality, config, trust_remote_code=trust_remote_code)
     if modality == "image":
         check_pictures(folder, prepared, signature)
     tasks = TEXT_TASKS if modality == "text" else IMAGE_TASKS

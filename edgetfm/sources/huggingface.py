@@ -51,16 +51,7 @@ def open_huggingface(
         config = replace(config, pooling=pooling.how, normalize=pooling.normalize)
     left_out = _check(family, config, task_name, paths)
     modality = task_named(task_name).modality
-    prepared = (
-        assets.read_tokenizer(
-            folder,
-            longest=config.longest,
-            vocabulary=config.vocabulary,
-            trust_remote_code=trust_remote_code,
-        )
-        if modality == "text"
-        else assets.read_image_processor(folder, config)
-    )
+    prepared = assets.read_inputs(folder, modality, config, trust_remote_code=trust_remote_code)
     return Source(
         kind="huggingface",
         name=name,

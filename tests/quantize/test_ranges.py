@@ -67,15 +67,14 @@ def test_min_max_rounds_every_value_seen_by_half_a_step_at_most(levels: int, x: 
 @given(values, st.data())
 def test_any_split_of_the_values_gives_the_same_counts(x: Any, data: Any) -> None:
     at = data.draw(st.integers(0, len(x)))
-    whole, first, last = histogram(x), histogram(x[:at]), histogram(x[at:])
-    for merged in (first.merge(last), last.merge(first), histogram(x[at:], x[:at])):
+    whole = histogram(x)
+    for merged in (histogram(x[:at], x[at:]), histogram(x[at:], x[:at])):
         assert merged.total == len(x)
         if len(x):
             assert merged.exponent == whole.exponent
         assert (merged.counts == whole.counts).all()
         assert (merged.low, merged.high) == (whole.low, whole.high)
         assert merged.zeros == (x == 0).sum()
-    assert first.total == at
 
 
 @given(values)
