@@ -12,24 +12,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgetfm.comparison import compare_bundles as compare_bundles
     from edgetfm.runtime import load as load
     from edgetfm.runtime import pipeline as pipeline
-    from edgetfm.workflow import bench_bundle as bench_bundle
-    from edgetfm.workflow import export_model as export_model
-    from edgetfm.workflow import quantize_bundle as quantize_bundle
-    from edgetfm.workflow import train_model as train_model
-    from edgetfm.workflow import verify_bundle as verify_bundle
+    from edgetfm.workflow.bench import bench_bundle as bench_bundle
+    from edgetfm.workflow.compare import compare_bundles as compare_bundles
+    from edgetfm.workflow.export import export_model as export_model
+    from edgetfm.workflow.quantize import quantize_bundle as quantize_bundle
+    from edgetfm.workflow.train import train_model as train_model
+    from edgetfm.workflow.verify import verify_bundle as verify_bundle
 
 _HOME = {
     "load": "edgetfm.runtime",
     "pipeline": "edgetfm.runtime",
-    "export_model": "edgetfm.workflow",
-    "quantize_bundle": "edgetfm.workflow",
-    "verify_bundle": "edgetfm.workflow",
-    "bench_bundle": "edgetfm.workflow",
-    "compare_bundles": "edgetfm.comparison",
-    "train_model": "edgetfm.workflow",
+    "export_model": "edgetfm.workflow.export",
+    "quantize_bundle": "edgetfm.workflow.quantize",
+    "verify_bundle": "edgetfm.workflow.verify",
+    "bench_bundle": "edgetfm.workflow.bench",
+    "compare_bundles": "edgetfm.workflow.compare",
+    "train_model": "edgetfm.workflow.train",
 }
 
 __all__ = [

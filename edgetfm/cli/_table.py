@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgetfm.words import cell, label
+from edgetfm.reporting.words import cell, label
 
 WIDEST = 100
 """Columns of text that are read well, and that a window beside another has."""

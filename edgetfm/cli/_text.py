@@ -9,12 +9,12 @@ import click
 
 from edgetfm.cli._table import facts_text, hanging, table
 from edgetfm.parity import Ledger
-from edgetfm.report import ledger_rows, tried_table
-from edgetfm.words import cell, label, share, size
+from edgetfm.reporting.report import ledger_rows, tried_table
+from edgetfm.reporting.words import cell, label, share, size
 
 if TYPE_CHECKING:
-    from edgetfm.comparison import BundleComparison, Side
-    from edgetfm.workflow import ExportResult
+    from edgetfm.workflow.compare import BundleComparison, Side
+    from edgetfm.workflow.made import ExportResult
 
 
 def export_text(result: ExportResult) -> str:

@@ -51,7 +51,7 @@ def device() -> Callable[[Body], Body]:
 
 
 PRECISIONS = ("auto", "int8", "int8-static", "a16w8", "int8-weight", "int4", "fp16", "none")
-"""As edgetfm.goal.CHOICES, which costs an import."""
+"""As edgetfm.search.goal.CHOICES, which costs an import."""
 
 
 def quantize_options(body: Body) -> Body:

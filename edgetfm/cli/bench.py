@@ -43,7 +43,7 @@ from edgetfm.cli._verb import device, verb
 def command(out: Output, bundle: Path, **options: Any) -> None:
     """Measure latency (median and 95th percentile), load time and memory of BUNDLE."""
     from edgetfm.cli._text import bench_text
-    from edgetfm.workflow import bench_bundle
+    from edgetfm.workflow.bench import bench_bundle
 
     with progress_bar() as progress:
         data = bench_bundle(bundle, progress=progress, **options)

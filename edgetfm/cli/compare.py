@@ -19,7 +19,7 @@ def command(out: Output, a: str, b: str) -> None:
     the inputs of A's vectors, in turns, in one process.
     """
     from edgetfm.cli._text import comparison_text
-    from edgetfm.comparison import compare_bundles
+    from edgetfm.workflow.compare import compare_bundles
 
     with progress_bar() as progress:
         found = compare_bundles(a, b, progress)

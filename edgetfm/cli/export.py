@@ -35,7 +35,7 @@ def command(out: Output, source: str, output: Path, quantize: str | None, **opti
     SOURCE is a Hugging Face folder, a hub id, or a checkpoint of `edgetfm train`.
     """
     from edgetfm.cli._text import export_text
-    from edgetfm.workflow import export_model
+    from edgetfm.workflow.export import export_model
 
     wanted = None if quantize == "none" else quantize
     with progress_bar() as progress:

@@ -17,7 +17,7 @@ def command(out: Output, path: Path) -> None:
     """Say what PATH holds: a bundle, a checkpoint, or a Hugging Face folder."""
     from edgetfm.bundle import MANIFEST
     from edgetfm.cli._text import bundle_text, model_text
-    from edgetfm.workflow import inspect_bundle
+    from edgetfm.workflow.inspect import inspect_bundle
 
     if (path / MANIFEST).exists() or not (path / "config.json").is_file():
         data = inspect_bundle(path)

@@ -33,7 +33,7 @@ def command(out: Output, bundle: Path, output: Path | None, precision: str, **op
     it is an ONNX file of any Transformer, or a folder with one: then --output is made of it.
     """
     from edgetfm.cli._text import export_text
-    from edgetfm.workflow import quantize_bundle
+    from edgetfm.workflow.quantize import quantize_bundle
 
     with progress_bar() as progress:
         result = quantize_bundle(bundle, output, quantize=precision, progress=progress, **options)

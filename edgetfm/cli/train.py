@@ -27,7 +27,7 @@ from edgetfm.cli._verb import folder, verb
 def command(out: Output, config: str, output: Path, settings: tuple[str, ...], force: bool) -> None:
     """Train CONFIG, a .toml file or the name of one that ships, into a checkpoint."""
     from edgetfm.cli._table import facts_text
-    from edgetfm.workflow import train_model
+    from edgetfm.workflow.train import train_model
 
     overrides = dict(_setting(text) for text in settings)
     with progress_bar() as progress:

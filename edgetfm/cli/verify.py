@@ -22,7 +22,7 @@ from edgetfm.errors import ParityError, listed
 def command(out: Output, bundle: Path, **options: Any) -> None:
     """Check hashes, replay the vectors and hold every answer of BUNDLE against its bound."""
     from edgetfm.cli._text import ledger_text
-    from edgetfm.workflow import verify_bundle
+    from edgetfm.workflow.verify import verify_bundle
 
     with progress_bar() as progress:
         ledger = verify_bundle(bundle, progress=progress, **options)

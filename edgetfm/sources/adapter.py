@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from edgetfm import assets
 from edgetfm.errors import SourceError
 from edgetfm.files import sha256
-from edgetfm.foreign_signature import asked
 from edgetfm.layers.pooling import normalize, pool
 from edgetfm.models._family import Family
+from edgetfm.runtime.shapes import asked
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.sources import _reference, _weights
 from edgetfm.sources._encoders import (

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from edgetfm import samples
-from edgetfm.evidence import split
+from edgetfm.search.evidence import split
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-import edgetfm.workflow
+import edgetfm.workflow.verify
 from edgetfm.cli import main
 from edgetfm.parity import Ledger, Measures, Rung
 
@@ -131,7 +131,7 @@ def test_verify_ends_with_3_where_a_bound_is_missed(
 ) -> None:
     measured = {"logits": Measures(1, 1.0, 1.0, 1.0, 0.5, 0.5)}
     missed = Rung("int8 on cpu", "PyTorch", measured, "cosine:0.9", "", ("cosine 0.5 < 0.9",))
-    monkeypatch.setattr(edgetfm.workflow, "verify_bundle", lambda *a, **k: Ledger([missed]))
+    monkeypatch.setattr(edgetfm.workflow.verify, "verify_bundle", lambda *a, **k: Ledger([missed]))
     found = ask("verify", bundle, code=3)
     assert found["passed"] is False
     assert found["error"]["exit_code"] == 3

@@ -16,7 +16,7 @@ from edgetfm.proof import read_vectors
 from edgetfm.quantize.items import items
 from edgetfm.quantize.saturation import overflows, pair_overflow, sample
 from edgetfm.runtime._ort import ort
-from edgetfm.workflow import export_model
+from edgetfm.workflow.export import export_model
 from tests.conftest import make_tiny_hf
 
 pytestmark = pytest.mark.slow

@@ -24,8 +24,8 @@ import json, os, sys, threading
 from pathlib import Path
 import onnx, onnx_ir, onnxruntime, tokenizers  # noqa: imports are not counted
 from edgetfm.bundle import open_bundle
-from edgetfm.evidence import gather
-from edgetfm.goal import Goal
+from edgetfm.search.evidence import gather
+from edgetfm.search.goal import Goal
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.runtime.memory import anonymous_memory

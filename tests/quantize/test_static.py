@@ -18,7 +18,6 @@ import pytest
 
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError
-from edgetfm.evidence import split
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.parity import rung
 from edgetfm.proof import DEVICE_BOUNDS, Subject, answers_of
@@ -33,6 +32,7 @@ from edgetfm.quantize.rounding import Compensation
 from edgetfm.quantize.static import round_activations
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.search.evidence import split
 from edgetfm.tasks import TASKS
 from tests.conftest import export_plain
 

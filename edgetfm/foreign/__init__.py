@@ -1,0 +1,1 @@
+"""ONNX files that other tools made: read, understood and quantized without PyTorch."""

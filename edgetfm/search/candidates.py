@@ -1,0 +1,229 @@
+"""Candidates: graphs made by a recipe, judged by the budget and timed, before one of them ships."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from edgetfm.errors import DeviceError, QuantizationError
+from edgetfm.graphs import read_graph, save_graph
+from edgetfm.parity import Budget, Measures, Rung, rung
+from edgetfm.proof import answers_of, device_rung, invariant_rungs, session_run
+from edgetfm.quantize import Recipe, quantize_graph
+from edgetfm.quantize.plan import Memo
+from edgetfm.quantize.saturation import make_safe
+from edgetfm.quantize.targets import TARGETS
+from edgetfm.runtime.tuning import choose_session
+from edgetfm.search.draft import Draft
+from edgetfm.signature import Feeds
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A variant that was made: its size, its loss, its latency relative to fp32, its facts.
+
+    use: how much of the budget it uses up, 1 is all of it. metric: the task's own metric of fp32
+    and of the variant, where there is labelled data. note: why it was tried.
+    """
+
+    name: str
+    precision: str
+    bytes: int
+    measures: dict[str, Measures]
+    missed: tuple[str, ...]
+    use: float = 0.0
+    latency: float | None = None
+    spread: float | None = None
+    metric: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def inside(self) -> bool:
+        """Whether it is inside the budget."""
+        return not self.missed
+
+    def to_json(self) -> dict[str, Any]:
+        """The form it has in reports and on `--json`."""
+        measures = {name: m.to_json() for name, m in self.measures.items()}
+        use = self.use if self.use < float("inf") else None  # JSON has no infinity
+        return asdict(self) | {"measures": measures, "inside": self.inside, "use": use}
+
+
+@dataclass
+class Candidate:
+    """A graph in the folder of a search, and what was found out about it."""
+
+    name: str
+    recipe: Recipe
+    path: Path
+    facts: dict[str, Any]
+    note: str = ""
+    room: float = 1.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    rungs: list[Rung] = field(default_factory=list)
+    use: float = 0.0
+    metric: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Its graph and weights."""
+        return sum(p.stat().st_size for p in self.path.parent.glob(f"{self.path.name}*"))
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Every bound that does not hold, with its rung, and a budget used beyond the room."""
+        missed = [f"{r.name} against {r.against}: {m}" for r in self.rungs for m in r.missed]
+        if not missed and self.use > self.room:
+            missed = [f"it uses {self.use:.0%} of the budget, {self.room:.0%} is left to it"]
+        return tuple(missed)
+
+    @property
+    def inside(self) -> bool:
+        """Whether every bound holds, with the room that was left to it."""
+        return not self.missed
+
+    @property
+    def holds(self) -> bool:
+        """Whether every bound holds, however narrowly."""
+        return bool(self.rungs) and all(r.passed for r in self.rungs)
+
+
+class Workshop:
+    """Makes candidates for one draft in a folder of their own, judges them and times them."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        folder: Path,
+        targets: Sequence[str] = (),
+        deadline: float = float("inf"),
+        session: dict[str, Any] | None = None,
+    ) -> None:
+        """`targets`: CPU kinds that must get the same answers. `deadline`: a time of
+        time.monotonic() after which nothing new is begun. `session`: the settings to judge under;
+        None measures which are best.
+        """
+        self.draft = draft
+        self.targets = tuple(targets)
+        self._session = session
+        self.memo = Memo()
+        self.candidates: list[Candidate] = []
+        self._folder = folder
+        self._deadline = deadline
+
+    def out_of_time(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() > self._deadline
+
+    def make(self, name: str, recipe: Recipe, note: str = "", room: float = 1.0) -> Candidate:
+        """A graph by this recipe, cured for the targets, and judged.
+
+        room: the share of the budget that it may use to be inside. Raises QuantizationError if
+        the recipe changes nothing, or if onnxruntime does not load or run what was made.
+        """
+        draft = self.draft
+        source = read_graph(draft.path("fp32"))
+        options: dict[str, Any] = {"memo": self.memo, "progress": draft.progress}
+        data = draft.evidence.calibration
+        if any(TARGETS[name].saturates for name in self.targets):
+            graph, facts, recipe = make_safe(source, recipe, data, **options)
+        else:
+            graph, facts = quantize_graph(source, recipe, data, **options)
+        asked_whole = not (recipe.keep_float or recipe.by_block)
+        if asked_whole and _looks_of(graph) == _looks_of(source):
+            raise QuantizationError(
+                f"{name} changes nothing in this graph: it has no matrix product by float32 "
+                "weights, and convolutions stay as they are; ship fp32, or try fp16"
+            )
+        folder = self._folder / str(len(self.candidates))
+        folder.mkdir()
+        path = folder / "model.onnx"
+        save_graph(graph, path)
+        candidate = Candidate(name, recipe, path, facts, note, room)
+        self.candidates.append(candidate)
+        try:
+            self._judge(candidate)
+        except DeviceError as error:
+            raise QuantizationError(
+                f"onnxruntime does not run the graph that the recipe '{recipe.name}' makes of "
+                f"this model: {error}; try another precision, or --quantize alone"
+            ) from error
+        return candidate
+
+    def _judge(self, candidate: Candidate) -> None:
+        """Its answers against the oracle's; its invariants, if these are inside the budget."""
+        draft, evidence = self.draft, self.draft.evidence
+        subject, precision = draft.subject, candidate.recipe.precision
+        draft.progress(f"comparing {candidate.name} with {subject.oracle}", 0, 0)
+        candidate.settings = (
+            choose_session(candidate.path, probe(evidence.cases))
+            if self._session is None
+            else dict(self._session)
+        )
+        answers = answers_of(
+            candidate.path, [*evidence.judged, *evidence.cases], settings=candidate.settings
+        )
+        comparison = subject.compare(answers[: len(evidence.judged)], draft.judged, evidence.judged)
+        budget = Budget.parse(draft.budget)
+        candidate.rungs = [
+            rung(
+                precision,
+                subject.oracle,
+                comparison,
+                bound=budget.of_answers,
+                bound_on=subject.judged_output,
+            )
+        ]
+        candidate.use = draft.use(candidate.rungs[0].measures)
+        self._measure_metric(candidate, budget)
+        if not candidate.inside:
+            return
+        answered, asked = answers[len(evidence.judged) :], len(draft.truth)
+        plain = answers_of(candidate.path, evidence.cases, optimize=False)
+        # Of the graph as written: a fault of the optimizer must not widen its own bound.
+        own = subject.compare(plain[:asked], draft.truth, evidence.cases[:asked]).measures()
+        name, against = f"{precision} optimized", f"{precision} graph"
+        compared = subject.compare(answered, plain, evidence.cases)
+        candidate.rungs.append(device_rung(precision, name, against, compared, own, subject.oracle))
+        candidate.rungs += invariant_rungs(
+            subject,
+            candidate.path,
+            precision,
+            evidence.cases,
+            candidate.settings,
+            budget.of_answers,
+        )
+        for drift in candidate.rungs[2:]:
+            if drift.bound == budget.of_answers:
+                candidate.use = max(candidate.use, draft.use(drift.measures))
+
+    def _measure_metric(self, candidate: Candidate, budget: Budget) -> None:
+        """The task's own metric, where there is labelled data, as a rung if the budget binds it."""
+        if self.draft.metric is None:
+            return
+        run = session_run(candidate.path, settings=candidate.settings)
+        found = self.draft.metric.rung(candidate.recipe.precision, run, budget)
+        candidate.rungs.append(found)
+        candidate.metric = dict(found.metric)
+        candidate.use = max(candidate.use, self.draft.metric.use(found.metric["value"], budget))
+
+
+def _looks_of(graph: ir.Model) -> tuple[Counter[str], Counter[str]]:
+    """How many nodes of each kind, and weights of each type, a graph has."""
+    weights = (value.const_value for value in graph.graph.initializers.values())
+    kinds = Counter(f"{node.domain}:{node.op_type}" for node in graph.graph)
+    return kinds, Counter(w.dtype.name for w in weights if w is not None)
+
+
+def probe(cases: list[Feeds]) -> Feeds:
+    """What latency is measured on: the longest case of batch 1."""
+    single = [feeds for feeds in cases if next(iter(feeds.values())).shape[0] == 1]
+    return max(single or cases, key=lambda feeds: next(iter(feeds.values())).size)

@@ -1,0 +1,138 @@
+"""What a model is asked: cases of many shapes, data to calibrate on, and other data to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from edgetfm import files
+from edgetfm.errors import DataError
+from edgetfm.quantize.calibration import read_calibration
+from edgetfm.runtime.cases import parity_cases
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.text import TextEncoder
+from edgetfm.search.array_evidence import array_cases, batched, encoded, read_items
+from edgetfm.search.goal import Goal
+from edgetfm.signature import Array, Feeds, Signature
+from edgetfm.tasks import Task
+
+BATCH = 4
+JUDGE_SHARE = 4
+"""One item in four judges; it is never calibrated on."""
+MAX_JUDGED_ELEMENTS = 1 << 25
+"""How many output numbers are kept to judge by: logits over a vocabulary are large."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Feeds for each purpose. `labels` belong to the rows of `judged`, where data has them."""
+
+    cases: list[Feeds]
+    calibration: list[Feeds]
+    judged: list[Feeds]
+    facts: dict[str, Any]
+    labels: Array | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def beginning_with(self, cases: Sequence[Feeds]) -> Self:
+        """The same with these cases first, and of its own those of other shapes."""
+        shapes = [_shapes(feeds) for feeds in cases]
+        others = [feeds for feeds in self.cases if _shapes(feeds) not in shapes]
+        return replace(self, cases=[*cases, *others])
+
+
+def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in feeds.items()}
+
+
+def gather(
+    preprocessor: Preprocessor,
+    signature: Signature,
+    task: Task,
+    goal: Goal,
+    sample: Path | None,
+    *,
+    long: bool = False,
+) -> Evidence:
+    """The evidence for a model: the user's data, else its own sample, else what ships with us.
+
+    The cases that are kept in the bundle come from the shipped sample, never from the user's
+    data; with `long` there is a long text among them. If nothing is to be quantized there is
+    nothing to calibrate or to judge, and only a sample with labels is of use.
+    """
+    if preprocessor.text is None and preprocessor.image is None:
+        return _from_arrays(signature, goal)
+    shipped = read_calibration(None, task.modality)
+    cases = parity_cases(preprocessor, signature, task, shipped.items, long=long)
+    if goal.calibration is None and sample is not None:
+        made = _from_sample(cases, sample, signature)
+        return made if goal.quantizes else replace(made, facts={})
+    if not goal.quantizes:
+        return Evidence(cases, [], [], {})
+    data = shipped
+    if goal.calibration is not None and goal.calibration.suffix == ".npz":
+        return replace(_from_arrays(signature, goal, preprocessor.text), cases=cases)
+    if goal.calibration is not None:
+        data = read_calibration(goal.calibration, task.modality, goal.samples)
+    fit, judge = split(data.items)
+    encode = preprocessor.texts if task.modality == "text" else preprocessor.images
+    limit = max(1, MAX_JUDGED_ELEMENTS // max(1, _elements_per_item(signature)))
+    return Evidence(
+        cases,
+        encoded(encode, fit, signature, BATCH),
+        encoded(encode, judge[:limit], signature, BATCH),
+        {"name": data.name, "count": data.count, "sha256": data.fingerprint},
+        notes=(data.note,) if data.note else (),
+    )
+
+
+def _from_arrays(signature: Signature, goal: Goal, encoder: TextEncoder | None = None) -> Evidence:
+    """The user's arrays: all there is for a model whose inputs nobody knows how to make."""
+    items, name, fingerprint = read_items(goal.calibration, signature, goal.samples, encoder)
+    cases = array_cases(items, signature)
+    if not goal.quantizes:
+        return Evidence(cases, [], [], {})
+    fit, judge = (batched(part, signature, BATCH) for part in split(items))
+    return Evidence(cases, fit, judge, {"name": name, "count": len(items), "sha256": fingerprint})
+
+
+def split(items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Items to calibrate on and items to judge by: every fourth judges."""
+    if len(items) < JUDGE_SHARE:
+        raise DataError(
+            f"{len(items)} calibration items are too few: give at least {JUDGE_SHARE}, "
+            "better 100 or more, like the inputs the model will meet"
+        )
+    judge = list(items[JUDGE_SHARE - 1 :: JUDGE_SHARE])
+    fit = [item for i, item in enumerate(items) if i % JUDGE_SHARE != JUDGE_SHARE - 1]
+    return fit, judge
+
+
+def _batches(items: Sequence[Any]) -> list[list[Any]]:
+    return [list(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
+
+
+def _elements_per_item(signature: Signature) -> int:
+    """Output numbers for a text of 128 tokens, or for one image."""
+    sizes = [[128 if isinstance(a, str) else a for a in o.shape[1:]] for o in signature.outputs]
+    return int(sum(np.prod(size) for size in sizes))
+
+
+def _from_sample(cases: list[Feeds], path: Path, signature: Signature) -> Evidence:
+    """The inputs, already prepared, that a checkpoint of ours keeps from its validation split."""
+    (spec,) = signature.inputs
+    with np.load(path, allow_pickle=False) as archive:
+        inputs = archive[spec.name]
+        labels = archive["labels"] if "labels" in archive.files else None
+    fit, judge = split(range(len(inputs)))
+    fitted, judged = ([{spec.name: inputs[b]} for b in _batches(part)] for part in (fit, judge))
+    facts = {
+        "name": "the checkpoint's own sample",
+        "count": len(inputs),
+        "sha256": files.sha256(path),
+    }
+    return Evidence(cases, fitted, judged, facts, None if labels is None else labels[judge])

@@ -1,0 +1,123 @@
+"""The first half of an export: PyTorch's answers, the fp32 graph, and the proof that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgetfm.bundle import Variant
+from edgetfm.errors import InputError, ParityError, listed
+from edgetfm.parity import FLOAT_BOUND, Budget, rung
+from edgetfm.progress import Progress
+from edgetfm.proof import Run, Subject, compare_alone, float_rungs
+from edgetfm.runtime.machine import machine
+from edgetfm.runtime.memory import return_freed
+from edgetfm.search.draft import FP32, Draft
+from edgetfm.signature import Feeds
+
+if TYPE_CHECKING:
+    from edgetfm.sources import Source
+
+
+def write_float_graph(opened: Source, draft: Draft) -> None:
+    """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time.
+
+    What the adapter exports is PyTorch's own module: there is nothing of ours to compare with it.
+    """
+    from edgetfm.export import discard, to_onnx
+    from edgetfm.graphs import write_graph
+    from edgetfm.sources import eager
+
+    evidence, subject = draft.evidence, draft.subject
+    reference = opened.reference()
+    draft.truth = ask(reference, evidence.cases, "PyTorch, shapes", draft.progress)
+    draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
+    if opened.route == "adapter":
+        draft.subject = row_by_row(draft, reference, "transformers")
+    del reference
+    return_freed()
+    module = opened.module()
+    signature = subject.signature
+    if opened.route == "adapter":
+        from edgetfm.export.adapter import adapt
+        from edgetfm.quantize.normalize import normalize
+
+        draft.progress("exporting the graph", 0, 0)
+        graph = adapt(module, signature.inputs, signature.outputs, progress=draft.progress)
+        graph = normalize(graph)
+    else:
+        ours = [eager(module)(feeds) for feeds in evidence.cases]
+        comparison = subject.compare(ours, draft.truth, evidence.cases)
+        draft.ledger.rungs.append(
+            rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
+        )
+        draft.progress("exporting the graph", 0, 0)
+        graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
+    file, data = write_graph(graph, draft.writer, FP32)
+    draft.variants["fp32"] = Variant(file, data)
+    del graph
+    discard(module)
+    return_freed()
+
+
+def prove_float(draft: Draft, source: Source | None = None) -> None:
+    """Hold the fp32 graph against its oracle; ParityError if it answers differently.
+
+    With `source` the error names the first node that does.
+    """
+    draft.progress(f"comparing the fp32 graph with {draft.subject.oracle}", 0, 0)
+    draft.ledger.machine = machine()
+    cases, truth = draft.evidence.cases, draft.truth
+    draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})
+    if not draft.ledger.passed:
+        where = f"\n{_blame(source, draft)}" if source else ""
+        raise ParityError(
+            f"the exported graph answers differently:\n{listed(draft.ledger.failures)}{where}"
+        )
+
+
+def _blame(opened: Source, draft: Draft) -> str:
+    """A sentence that names the first node of the graph that differs from its module."""
+    from edgetfm.export.divergence import first_module_divergence
+
+    feeds = draft.evidence.cases[-1]
+    found = first_module_divergence(opened.module(), draft.path("fp32"), feeds, limit=1e-4)
+    return str(found) if found else "no single node of the graph differs from our module by 1e-4"
+
+
+def ask(run: Run, feeds: Sequence[Feeds], what: str, progress: Progress) -> list[Feeds]:
+    """The answers to all feeds, with progress."""
+    answers = []
+    for done, inputs in enumerate(feeds):
+        progress(f"asking {what}", done, len(feeds))
+        answers.append(run(inputs))
+    return answers
+
+
+def row_by_row(draft: Draft, run: Run, who: str) -> Subject:
+    """The subject, with what the oracle itself keeps to: rows alone answer as in a padded batch.
+
+    Where it does not, nothing made of it can: a note says so, and it is not asked of the graphs.
+    """
+    subject = draft.subject
+    pairs = [(c, t) for c, t in zip(draft.evidence.cases, draft.truth, strict=True) if _rows(c) > 1]
+    if not pairs or not all(t.shape and t.shape[0] == "batch" for t in subject.signature.inputs):
+        return replace(subject, row_by_row=False)
+    try:
+        alone = compare_alone(subject, run, [c for c, _ in pairs], [t for _, t in pairs])
+    except (InputError, IndexError, ValueError):  # it takes no other size, or has no rows
+        return replace(subject, row_by_row=False)
+    budget = Budget.parse(FLOAT_BOUND)
+    missed = [f"{n}: {m}" for n, found in alone.measures().items() for m in budget.misses(found)]
+    if missed:
+        draft.notes.append(
+            f"{who} answers a row otherwise alone than in a padded batch, and so does what is "
+            f"made of it ({', '.join(missed)})"
+        )
+    return replace(subject, row_by_row=not missed)
+
+
+def _rows(feeds: Feeds) -> int:
+    first = next(iter(feeds.values()))
+    return len(first) if first.ndim else 0

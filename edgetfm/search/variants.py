@@ -1,0 +1,313 @@
+"""The middle of the work: make what is wanted of the float graph, and keep the best of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgetfm.bundle import SUFFIXES, Bundle, Manifest, Variant
+from edgetfm.errors import BudgetError, InputError, listed
+from edgetfm.graphs import read_graph, write_graph
+from edgetfm.parity import Budget
+from edgetfm.proof import answers_of, session_run, write_vectors
+from edgetfm.quantize import RECIPES, Recipe
+from edgetfm.quantize.saturation import overflows
+from edgetfm.quantize.targets import TARGETS, objections, this_machine
+from edgetfm.reporting.report import model_card, report_page
+from edgetfm.runtime.divergence import first_divergence
+from edgetfm.runtime.machine import runtime_version
+from edgetfm.runtime.profile import profile
+from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
+from edgetfm.search.candidates import Candidate, Tried, Workshop, probe
+from edgetfm.search.draft import FP32, Draft
+from edgetfm.search.goal import Goal
+from edgetfm.search.recipe_file import KeptRecipe, read_recipe
+from edgetfm.search.search import journal_for, search
+
+
+def choose(draft: Draft, goal: Goal, output: Path) -> str:
+    """Make the wanted variants and return the precision to ship.
+
+    One that is asked for by name, or by a recipe, ships or raises BudgetError. 'auto' keeps the
+    fastest (`prefer` 'speed') or smallest inside the budget, fp32 if none beats it, and raises
+    BudgetError if none is inside. output: where the bundle goes; a search that is interrupted
+    leaves there what the next one needs not ask again.
+    """
+    with TemporaryDirectory(prefix="edgetfm-") as folder:
+        kept = None if goal.recipe is None else read_recipe(goal.recipe)
+        session = None if kept is None else kept.session
+        deadline = time.monotonic() + goal.seconds
+        shop = Workshop(draft, Path(folder), goal.targets, deadline, session)
+        if refused := _refused(kept, goal):
+            raise InputError(listed(refused))
+        if kept is not None:
+            draft.notes += kept.differences(draft.evidence.facts)
+            shop.make(kept.recipe.name, kept.recipe, f"the recipe of {goal.recipe}")
+        elif goal.quantize == "auto":
+            journal = journal_for(output, **_about(draft, goal))
+            if journal.found:
+                draft.notes.append(f"the search went on with {journal.found} earlier results")
+            search(shop, goal.prefer, journal)
+            if not shop.out_of_time():
+                journal.done()
+        elif goal.quantize is not None:
+            shop.make(goal.quantize, RECIPES[goal.quantize], "asked for by name")
+        timings, settings = _timings(draft, shop.candidates)
+        draft.tried = [_fp32(draft), *(_describe(c, timings) for c in shop.candidates)]
+        best = _best(draft, shop.candidates, goal)
+        if best is not None:
+            _test(draft, best)
+        _say_what_lost(draft, best, goal)
+        if best is None:
+            draft.session = settings
+            return "fp32"
+        draft.ledger.rungs += best.rungs
+        draft.session = best.settings
+        precision = best.recipe.precision
+        relative = FP32.replace(".onnx", f"{SUFFIXES[precision]}.onnx")
+        file, data = write_graph(read_graph(best.path), draft.writer, relative)
+        draft.variants[precision] = Variant(file, data, best.recipe.to_json())
+        _saturation(draft, best)
+        _profile(draft, best)
+        return precision
+
+
+def _refused(kept: KeptRecipe | None, goal: Goal) -> list[str]:
+    """Why the targets cannot use the one precision that was asked for, [] if they can."""
+    recipe = RECIPES.get(goal.quantize or "") if kept is None else kept.recipe
+    targets = [TARGETS[name] for name in goal.targets]
+    return objections(recipe.precision, targets) if recipe else []
+
+
+def _about(draft: Draft, goal: Goal) -> dict[str, Any]:
+    """What the results of a search depend on."""
+    fp32 = draft.variants["fp32"]
+    names = [name for name in (fp32.file, fp32.data) if name is not None]
+    return {
+        "fp32": [draft.writer.entries[name].sha256 for name in names],
+        "calibration": draft.evidence.facts,
+        "budget": draft.budget,
+        "labelled": None if draft.metric is None else draft.metric.fingerprint,
+        "targets": goal.targets,
+        "recipe": RECIPES["int8"].to_json(),
+        "versions": [version("edgetfm"), runtime_version()],
+    }
+
+
+MOST_TIMED = 2 << 30
+"""Bytes of graphs that are timed side by side; beyond it only those inside the budget are."""
+
+
+def _timings(
+    draft: Draft, candidates: Sequence[Candidate]
+) -> tuple[dict[str, Timing], dict[str, Any]]:
+    """The latency of fp32 and the candidates, by name, and the settings that suit fp32."""
+    feeds = probe(draft.evidence.cases)
+    settings = choose_session(draft.path("fp32"), feeds, progress=draft.progress)
+    few = sum(c.bytes for c in candidates) <= MOST_TIMED
+    graphs = {"fp32": (draft.path("fp32"), settings)}
+    graphs |= {c.name: (c.path, c.settings) for c in candidates if few or c.inside}
+    return compare_latency(graphs, feeds, progress=draft.progress), settings
+
+
+def _fp32(draft: Draft) -> Tried:
+    """The row of what everything is compared with."""
+    metric = {} if draft.metric is None else draft.metric.of_reference()
+    return Tried(
+        "fp32", "fp32", draft.bytes("fp32"), {}, (), latency=1.0, spread=0.0, metric=metric
+    )
+
+
+def _describe(candidate: Candidate, timings: dict[str, Timing]) -> Tried:
+    """One row of what was tried."""
+    timing = timings.get(candidate.name)
+    ratio = None if timing is None else timing.ratio_to(timings["fp32"])
+    return Tried(
+        name=candidate.name,
+        precision=candidate.recipe.precision,
+        bytes=candidate.bytes,
+        measures=candidate.rungs[0].measures if candidate.rungs else {},
+        missed=candidate.missed,
+        use=candidate.use,
+        latency=None if ratio is None else ratio.median,
+        spread=None if ratio is None else ratio.spread,
+        metric=candidate.metric,
+        recipe=candidate.recipe.to_json(),
+        facts=candidate.facts,
+        note=candidate.note,
+    )
+
+
+def _test(draft: Draft, best: Candidate) -> None:
+    """The metric on the half of the data that nothing was chosen by; BudgetError if missed."""
+    if draft.metric is None:
+        return
+    run = session_run(best.path, settings=best.settings)
+    found = draft.metric.test_rung(best.recipe.precision, run, Budget.parse(draft.budget))
+    if found is None:
+        return
+    best.rungs.append(found)
+    best.metric["test"] = found.metric
+    if found.missed:
+        raise BudgetError(
+            f"{best.name} is inside the budget {draft.budget} on the half of --eval that it was "
+            f"chosen by, but not on the other:\n{listed(found.missed)}\n"
+            "give more labelled data, or a wider budget (--max-drop)"
+        )
+
+
+def _best(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> Candidate | None:
+    """The candidate to ship, None for fp32; BudgetError if none is inside the budget."""
+    if not goal.quantizes:
+        return None
+    inside = [c for c in candidates if c.inside]
+    if not inside and (narrow := [c for c in candidates if c.holds]):
+        best = min(narrow, key=lambda c: c.use)
+        draft.notes.append(
+            f"{best.name} uses {best.use:.0%} of the budget, and nothing less was found: on other "
+            "data it may be outside"
+        )
+        return best
+    if not inside:
+        raise BudgetError(_nothing_inside(draft, candidates, goal))
+    if goal.quantize != "auto" or goal.recipe is not None:
+        return inside[0]
+    if goal.targets and this_machine() not in goal.targets:
+        draft.notes.append(
+            f"this machine is none of the targets {', '.join(goal.targets)}: the smallest ships, "
+            "for what is fastest here need not be there"
+        )
+        name = smallest({t.name: t for t in draft.tried if t.inside and t.name != "fp32"})
+        return next(c for c in inside if c.name == name)
+    rows = {t.name: t for t in draft.tried if t.inside and t.latency is not None}
+    name = smallest(rows) if goal.prefer == "size" else quickest(rows)
+    return next((c for c in inside if c.name == name), None)
+
+
+SAME_SIZE = 0.01
+"""Sizes that differ by no more than this share are the same to whoever chooses."""
+
+
+def smallest(rows: Mapping[str, Tried]) -> str:
+    """The name of the smallest; of the same size, the one that loses least."""
+    least = min(t.bytes for t in rows.values()) * (1 + SAME_SIZE)
+    return min((t for t in rows.values() if t.bytes <= least), key=lambda t: t.use).name
+
+
+def quickest(rows: Mapping[str, Tried]) -> str:
+    """The name of the fastest by more than the measured spread; of a tie the smallest.
+
+    Of the same size, the one that loses least.
+    """
+    best = min(rows.values(), key=lambda t: t.latency or 1.0)
+    tied = [
+        t
+        for t in rows.values()
+        if (t.latency or 1.0) - (best.latency or 1.0) <= (t.spread or 0.0) + (best.spread or 0.0)
+    ]
+    return smallest({t.name: t for t in tied})
+
+
+def _nothing_inside(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> str:
+    """What to say when the budget is out of reach."""
+    if not candidates:
+        return f"nothing could be made of this model:\n{listed(draft.notes)}"
+    closest = min(candidates, key=lambda c: c.use)
+    lines = [
+        f"{closest.name} is outside the budget {draft.budget}:\n{listed(closest.missed)}",
+        _blame(draft, closest),
+    ]
+    others = [c for c in candidates if c is not closest]
+    if others:
+        lines.append(f"further from it: {', '.join(c.name for c in others)}")
+    auto = "" if goal.quantize == "auto" else ", or --quantize alone for the best that is inside"
+    lines += draft.notes
+    lines.append(
+        "give better calibration data (--calibration), a wider budget (--max-drop)"
+        f"{auto}; without --quantize the float32 graph ships"
+    )
+    return "\n".join(line for line in lines if line)
+
+
+def _blame(draft: Draft, candidate: Candidate) -> str:
+    """A line that names the first node of a candidate that diverges from fp32, or none."""
+    budget = Budget.parse(draft.budget)
+    worst = min((bound for name, bound in budget.bounds if "cosine" in name), default=0.995)
+    limit = math.sqrt(2 * (1 - worst))  # vectors at this cosine are this far apart
+    feeds = probe(draft.evidence.cases)
+    found = first_divergence(draft.path("fp32"), candidate.path, feeds, limit=limit)
+    return str(found) if found else ""
+
+
+def _say_what_lost(draft: Draft, best: Candidate | None, goal: Goal) -> None:
+    """Notes for the user: why fp32 won, or that what ships is no faster here."""
+    rows = {t.name: t for t in draft.tried}
+    if best is None and goal.quantizes:
+        small = rows[smallest({n: t for n, t in rows.items() if t.inside and n != "fp32"})]
+        draft.notes.append(
+            f"fp32 is the fastest here; {small.name} is the smallest inside the budget "
+            f"({small.bytes / 1e6:.1f} MB, {small.latency or 0:.2f}x the time): "
+            "--prefer size ships it"
+        )
+    if best is not None and (rows[best.name].latency or 0.0) > 1.0:
+        draft.notes.append(
+            f"{best.name} is slower than fp32 on this machine "
+            f"({rows[best.name].latency:.2f}x the time)"
+        )
+    if best is not None and (left := _nodes_left(best.recipe)):
+        draft.notes.append(left)
+
+
+def _nodes_left(recipe: Recipe) -> str:
+    """Which nodes a search left out of int8, '' if none."""
+    parts = []
+    for names, where in ((recipe.by_block, "in 8-bit blocks"), (recipe.keep_float, "in float32")):
+        if names:
+            parts.append(f"{len(names)} of the products are left {where}: {', '.join(names)}")
+    return "; ".join(parts)
+
+
+def _saturation(draft: Draft, best: Candidate) -> None:
+    """What overflows on CPUs that add pairs in 16 bits, unless it was cured."""
+    if "saturation" in best.facts:
+        return
+    found = overflows(best.path, draft.evidence.calibration, progress=draft.progress)
+    best.facts["saturation"] = {"nodes": [overflow.to_json() for overflow in found]}
+    if found:
+        draft.notes.append(
+            f"on x86 CPUs without VNNI {len(found)} of the products would overflow and answer "
+            f"wrong, {max(found, key=lambda o: o.error).node} by "
+            f"{max(o.error for o in found):.2g} of its size: --target x86-avx2 cures them"
+        )
+
+
+def _profile(draft: Draft, best: Candidate) -> None:
+    """Which nodes take the time and which fusions matched, for the report."""
+    draft.progress("profiling what ships", 0, 0)
+    found = profile(best.path, probe(draft.evidence.cases), settings=best.settings)
+    best.facts["profile"] = found.to_json()
+
+
+def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
+    """Replay the vectors on what ships, write the evidence, and put the bundle in place."""
+    chosen = manifest.default
+    cases = draft.evidence.cases[: len(draft.truth)]
+    shipped = answers_of(draft.path(chosen), cases, settings=draft.session)
+    write_vectors(draft.writer, cases, draft.truth, shipped, chosen)
+    if chosen != "fp32" and not keep_fp32:
+        draft.drop("fp32")
+    component = replace(manifest.components["model"], variants=draft.variants)
+    final = replace(manifest, components={"model": component}, session=draft.session)
+    writer = draft.writer
+    tried = [t.to_json() for t in draft.tried]
+    writer.write("parity.json", json.dumps(draft.ledger.to_json(), indent=2) + "\n")
+    writer.write("report.html", report_page(final, draft.ledger, tried, draft.notes))
+    writer.write("README.md", model_card(final, draft.ledger, tried, draft.notes))
+    return writer.commit(final)

@@ -1,0 +1,1 @@
+"""The verbs, a file each: export, quantize, verify, bench, inspect, compare, train."""

@@ -1,0 +1,136 @@
+"""A bundle that holds fp32, or any ONNX file, in; a smaller variant out. Without PyTorch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+from edgetfm.bundle import BundleWriter, Component, open_bundle
+from edgetfm.errors import InputError
+from edgetfm.foreign.files import is_foreign
+from edgetfm.progress import Progress, quiet
+from edgetfm.proof import VECTOR_FILES, Subject, read_vectors, session_run
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.search.draft import Draft
+from edgetfm.search.evidence import gather
+from edgetfm.search.float_graph import ask, prove_float
+from edgetfm.search.goal import AnyPath, Goal, Wanted
+from edgetfm.search.metric import bind_metric, read_metric
+from edgetfm.search.variants import choose, finish
+from edgetfm.workflow.made import ExportResult, made_result, new_manifest, versions
+
+
+def quantize_bundle(
+    bundle: AnyPath,
+    output: AnyPath | None = None,
+    *,
+    task: str | None = None,
+    force: bool = False,
+    keep_fp32: bool = False,
+    progress: Progress = quiet,
+    **wanted: Unpack[Wanted],
+) -> ExportResult:
+    """Make a smaller, faster variant of a bundle that holds fp32, and prove it; needs no PyTorch.
+
+    bundle: or an ONNX file of a Transformer, or a folder with one; then `output` is where a bundle
+    is made of it, judged by the file itself. task: what that file does, if nothing beside it says.
+
+    output: None adds the variant to `bundle` itself, in one step that leaves the old bundle whole
+    until the new one is. keep_fp32: ship fp32 too; where it is added, it stays anyhow. The budget
+    is judged against the fp32 variant, which the bundle's ledger has compared with PyTorch.
+    wanted: see `edgetfm.search.goal.Wanted`; 'auto' is what is wanted if it does not say.
+    """
+    started = time.perf_counter()
+    goal = Goal.of({"quantize": "auto", **wanted})
+    if is_foreign(bundle):
+        return _quantize_foreign(bundle, output, task, goal, force, keep_fp32, progress)
+    old = open_bundle(bundle)
+    manifest = old.manifest
+    if "fp32" not in manifest.components["model"].variants:
+        raise InputError(f"{bundle} has no fp32 variant to quantize: export it with --keep-fp32")
+    signature = manifest.components["model"].signature
+    subject = Subject.of_bundle(manifest)
+    kind = subject.task
+    labelled = read_metric(goal, subject, manifest.labels)
+    in_place = output is None
+    with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
+        fp32 = manifest.components["model"].variants["fp32"]
+        others = [v for p, v in manifest.components["model"].variants.items() if p != "fp32"]
+        remade = {name for v in others for name in (v.file, v.data)} | set(VECTOR_FILES)
+        for name in manifest.files:
+            if name not in remade:
+                writer.copy(old.path(name), name)
+        preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
+        vectors = read_vectors(old)
+        evidence = gather(preprocessor, signature, kind, goal, None)
+        evidence = evidence.beginning_with(vectors.cases)
+        draft = Draft(
+            writer=writer,
+            subject=subject,
+            evidence=evidence,
+            budget=goal.budget or manifest.budget or kind.budget,
+            progress=progress,
+            notes=list(evidence.notes),
+        )
+        draft.variants["fp32"] = fp32
+        draft.truth = vectors.pytorch
+        float_graph = session_run(old.path(fp32.file), signature=signature)
+        draft.judged = ask(float_graph, evidence.judged, "the fp32 graph", progress)
+        del float_graph
+        prove_float(draft)
+        draft.metric = bind_metric(draft, labelled, preprocessor)
+        chosen = choose(draft, goal, Path(bundle if output is None else output))
+        components = {"model": Component(signature, draft.variants)}
+        made = replace(
+            manifest,
+            default=chosen,
+            components=components,
+            budget=draft.budget,
+            calibration=evidence.facts,
+            versions=manifest.versions | versions(),
+        )
+        result = finish(draft, made, keep_fp32=keep_fp32 or in_place)
+    return made_result(result, draft, started)
+
+
+def _quantize_foreign(
+    source: AnyPath,
+    output: AnyPath | None,
+    task: str | None,
+    goal: Goal,
+    force: bool,
+    keep_fp32: bool,
+    progress: Progress,
+) -> ExportResult:
+    """A bundle made of an ONNX file: as an export is, with the file in the place of PyTorch."""
+    from edgetfm.foreign.model import check_output, open_foreign, write_foreign_graph
+
+    started = time.perf_counter()
+    progress("reading the graph", 0, 0)
+    opened = open_foreign(source, task=task)
+    target, subject = check_output(opened, output), opened.subject
+    labelled = read_metric(goal, subject, opened.labels)
+    with BundleWriter(target, force=force) as writer:
+        for name, data in opened.assets.items():
+            writer.write(name, data)
+        preprocessor = Preprocessor.from_folder(
+            writer.staging, opened.preprocessing, opened.signature
+        )
+        evidence = gather(preprocessor, opened.signature, subject.task, goal, None)
+        draft = Draft(
+            writer=writer,
+            subject=subject,
+            evidence=evidence,
+            budget=goal.budget or subject.task.budget,
+            progress=progress,
+            notes=[*opened.notes, *evidence.notes],
+        )
+        write_foreign_graph(opened, draft)
+        prove_float(draft)
+        draft.metric = bind_metric(draft, labelled, preprocessor)
+        chosen = choose(draft, goal, target)
+        manifest = new_manifest(opened, opened.family, draft, chosen)
+        bundle = finish(draft, manifest, keep_fp32=keep_fp32)
+    return made_result(bundle, draft, started)

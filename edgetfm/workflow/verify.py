@@ -1,0 +1,107 @@
+"""A bundle's vectors replayed, and its source asked again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgetfm.bundle import Bundle, open_bundle
+from edgetfm.errors import InputError
+from edgetfm.foreign.files import is_foreign
+from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
+from edgetfm.progress import Progress, quiet
+from edgetfm.proof import Subject, answers_of, read_vectors, replay_rungs
+from edgetfm.runtime.machine import machine
+from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.search.evidence import gather
+from edgetfm.search.float_graph import ask
+from edgetfm.search.goal import AnyPath, Goal
+
+if TYPE_CHECKING:
+    from edgetfm.foreign.model import Foreign
+    from edgetfm.sources import Source
+
+
+def verify_bundle(
+    path: AnyPath,
+    *,
+    reference: AnyPath | None = None,
+    device: str = "cpu",
+    allow_fallback: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress = quiet,
+) -> Ledger:
+    """Replay a bundle's vectors on `device` and hold every variant against its bounds.
+
+    reference: the source it was exported from; then PyTorch is asked again, on the shipped
+    sample. Returns the ledger; the caller decides what a failure means (`ledger.passed`).
+    """
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    subject = Subject.of_bundle(manifest)
+    vectors = read_vectors(bundle)
+    ledger = Ledger(machine=machine())
+    budget = Budget.of_text(manifest.budget).of_answers
+    for precision, variant in manifest.components["model"].variants.items():
+        progress(f"replaying {precision} on {device}", 0, 0)
+        answers = answers_of(
+            bundle.path(variant.file),
+            vectors.cases,
+            device=device,
+            settings=manifest.session,
+            allow_fallback=allow_fallback,
+            signature=subject.signature,
+        )
+        name = f"{precision} on {device}"
+        ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, budget)
+    if reference is not None:
+        ledger.rungs += _asked_again(bundle, subject, reference, trust_remote_code, progress)
+    return ledger
+
+
+def _asked_again(
+    bundle: Bundle, subject: Subject, reference: AnyPath, trust: bool, progress: Progress
+) -> list[Rung]:
+    """Ask the source again, and judge every variant by it on the shipped sample, or the vectors."""
+    manifest = bundle.manifest
+    opened: Source | Foreign
+    if is_foreign(reference):
+        from edgetfm.foreign.model import open_foreign
+
+        opened = open_foreign(reference, task=manifest.task)
+    else:
+        from edgetfm.sources import open_source
+
+        opened = open_source(
+            reference, task=manifest.task, trust_remote_code=trust, route=manifest.route
+        )
+    if opened.provenance.get("sha256") != manifest.source.get("sha256"):
+        raise InputError(
+            f"{reference} is not what {bundle.root} was exported from: its hash differs "
+            f"({manifest.source.get('name')} was the source)"
+        )
+    judged = read_vectors(bundle).cases
+    if manifest.preprocessing:
+        preprocessor = Preprocessor.from_folder(
+            bundle.root, manifest.preprocessing, subject.signature
+        )
+        sample = getattr(opened, "sample", None)
+        judged = gather(preprocessor, subject.signature, subject.task, Goal("auto"), sample).judged
+    truth = ask(opened.reference(), judged, subject.oracle, progress)
+    rungs = []
+    for precision, variant in manifest.components["model"].variants.items():
+        path = bundle.path(variant.file)
+        answers = answers_of(path, judged, settings=manifest.session)
+        comparison = subject.compare(answers, truth, judged)
+        budget = Budget.of_text(manifest.budget).of_answers
+        bound = FLOAT_BOUND if precision == "fp32" else budget
+        output = "" if precision == "fp32" else subject.judged_output
+        rungs.append(
+            rung(
+                precision,
+                f"{subject.oracle} ({reference})",
+                comparison,
+                bound=bound,
+                bound_on=output,
+            )
+        )
+    return rungs
