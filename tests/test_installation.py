@@ -58,7 +58,8 @@ def wheel(installed: Path) -> set[str]:
 
 def test_a_wheel_has_one_copy_of_each_module(wheel: set[str]) -> None:
     shipped = [n for n in wheel if n.startswith("edgetfm/")]
-    assert {PurePosixPath(n).parts[0] for n in wheel if ".dist-info/" not in n} == {"edgetfm"}
+    beside = {n for n in wheel if ".dist-info/" not in n and not n.startswith("edgetfm/")}
+    assert beside == {"optimum/commands/register/register_edgetfm.py"}
     for name in TOP_LEVEL:
         modules = {p.name for p in (ROOT / name).glob("*.py")}
         there = {PurePosixPath(n).name for n in shipped if PurePosixPath(n).parts[1] == name}
@@ -66,7 +67,7 @@ def test_a_wheel_has_one_copy_of_each_module(wheel: set[str]) -> None:
 
 
 def test_a_wheel_has_the_files_that_are_read_at_run_time(wheel: set[str]) -> None:
-    data = ["py.typed", "report.html.j2", "card.md.j2"]
+    data = ["py.typed", "reporting/report.html.j2", "reporting/card.md.j2"]
     data += [f"samples/{p.name}" for p in (ROOT / "edgetfm" / "samples").glob("*.*")]
     data += [f"configs/{p.name}" for p in (ROOT / "edgetfm" / "configs").glob("*.toml")]
     assert {f"edgetfm/{name}" for name in data} <= wheel

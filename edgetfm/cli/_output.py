@@ -29,6 +29,7 @@ EXTRAS = {
     "PIL": "vision",
     "sklearn": "train",
     "matplotlib": "report",
+    "optimum": "optimum",
 }
 """Module -> the extra that installs it, for an import that no command foresaw."""
 
