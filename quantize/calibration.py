@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgetfm import samples
 from edgetfm.errors import DataError
@@ -32,12 +32,13 @@ SAMPLES = 256
 class Calibration:
     """What a quantizer looks at.
 
-    items: texts, picture or audio files, pictures [height, width, 3] uint8, or feeds of batch 1.
+    items: texts, picture or audio files, pictures [height, width, 3] uint8, feeds of batch 1, or
+    tuples of those, a part for each of a model's senses.
     fingerprint: a sha256 of the items. note: what to tell the user, '' for data of their own.
     """
 
     name: str
-    items: Sequence[str] | Sequence[Path] | Sequence[Array] | Sequence[Feeds]
+    items: Sequence[str] | Sequence[Path] | Sequence[Array] | Sequence[Feeds] | Sequence[Any]
     fingerprint: str
     note: str = ""
 
@@ -86,7 +87,17 @@ def _shipped(modality: str) -> Calibration:
             "pictures like those the model will meet are better",
         )
     if modality == "audio":
-        raise DataError("no audio ships with edgetfm: give a folder of recordings to calibrate on")
+        sounds = [(sound, samples.RATE) for sound in samples.sounds()]
+        digest = hashlib.sha256()
+        for sound, rate in sounds:
+            digest.update(f"{rate} {len(sound)}".encode() + sound.tobytes())
+        return Calibration(
+            "generated sounds",
+            sounds,
+            digest.hexdigest(),
+            f"calibrated and judged on {len(sounds)} generated sounds that ship with edgetfm: "
+            "recordings like those the model will meet are better",
+        )
     texts = samples.texts()
     return Calibration(
         "shipped texts",

@@ -1,12 +1,13 @@
-"""The data that ships: texts written for this package, and pictures made by it."""
+"""The data that ships: texts written for this package, and pictures and sounds made by it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from edgetfm.samples.audio import RATE, sounds, speech
 from edgetfm.samples.images import pictures
 
-__all__ = ["pictures", "texts"]
+__all__ = ["RATE", "pictures", "sounds", "speech", "texts"]
 
 
 def texts() -> list[str]:

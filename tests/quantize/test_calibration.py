@@ -258,8 +258,14 @@ def test_a_folder_of_recordings_is_read_as_paths(tmp_path: Path) -> None:
     assert isinstance(few.items[0], Path)
     few.items[0].write_bytes(b"another sound")
     assert read_calibration(tmp_path, "audio", 5).fingerprint != before
-    with pytest.raises(DataError, match="no audio ships"):
-        read_calibration(None, "audio")
+
+
+def test_the_sounds_that_ship_come_with_their_rate_and_a_note() -> None:
+    data = read_calibration(None, "audio")
+    assert data.count >= 40
+    assert all(rate == 16_000 and sound.ndim == 1 for sound, rate in data.items)
+    assert "generated sounds" in data.note
+    assert data.fingerprint == read_calibration(None, "audio").fingerprint
 
 
 def test_which_items_are_chosen_depends_on_them_alone(tmp_path: Path) -> None:
