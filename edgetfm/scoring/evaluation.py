@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +13,12 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.scoring.labelled import LabelledData, Run, pipeline_of, read_labelled
 from edgetfm.scoring.metrics import drop
 from edgetfm.tasks import Task
+from edgetfm.users_code import import_function, names_function, shown, users_code
 
 if TYPE_CHECKING:
     from edgetfm.runtime.preprocess import Preprocessor
 
 __all__ = ["LabelledData", "UserMetric", "drop", "read_eval"]
-
-_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class UserMetric:
     @property
     def higher_is_better(self) -> bool:
         """Whether more of the metric is better; InputError if the attribute does not say."""
-        with _users_code(f"{self.name}.higher_is_better"):
+        with users_code(f"{self.name}.higher_is_better"):
             return bool(getattr(self.function, "higher_is_better", True))
 
     def split(self) -> tuple[UserMetric, UserMetric]:
@@ -62,7 +57,7 @@ class UserMetric:
         Raises InputError if it fails or gives no finite number.
         """
         pipe = pipeline_of(self.task, self.labels, run, preprocessor, config)
-        with _users_code(self.name):
+        with users_code(self.name):
             value = self.function(pipe)
             try:
                 number = float(value)
@@ -70,7 +65,7 @@ class UserMetric:
                 number = math.nan
             if math.isfinite(number) and not isinstance(value, (str, bytes)):
                 return number
-        raise InputError(f"{self.name} gave {_shown(value):.100}, expected a finite number")
+        raise InputError(f"{self.name} gave {shown(value):.100}, expected a finite number")
 
 
 def read_eval(spec: str, task: Task, labels: tuple[str, ...]) -> LabelledData | UserMetric:
@@ -82,52 +77,8 @@ def read_eval(spec: str, task: Task, labels: tuple[str, ...]) -> LabelledData | 
     """
     if os.path.exists(spec):  # noqa: PTH110 - a Path raises on names that are too long
         return read_labelled(Path(spec), task, labels)
-    if (named := _FUNCTION.fullmatch(spec)) is None:
+    if not names_function(spec):
         raise DataError(f"no labelled data at {spec}: give a file, a folder, or module:function")
-    found = UserMetric(spec, _imported(*named.groups()), task, labels)
+    found = UserMetric(spec, import_function(spec), task, labels)
     _ = found.higher_is_better  # before any work is done
     return found
-
-
-def _imported(module: str, name: str) -> Callable[[Any], Any]:
-    with _working_directory_first(), _users_code(module, "cannot be imported"):
-        found = getattr(importlib.import_module(module), name, None)
-    if found is None:
-        raise InputError(f"{module} has no function '{name}'")
-    if not callable(found):
-        raise InputError(f"{module}:{name} is {type(found).__name__}, expected a function")
-    function: Callable[[Any], Any] = found
-    return function
-
-
-@contextmanager
-def _working_directory_first() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # the module may have changed it
-            sys.path.remove(here)
-
-
-@contextmanager
-def _users_code(name: str, did: str = "failed") -> Iterator[None]:
-    """Whatever code of the user raises becomes an InputError, sys.exit too, but not Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise InputError(f"{name} {did}: {type(error).__name__}: {_shown(error, str)}") from error
-
-
-def _shown(value: Any, how: Callable[[Any], str] = repr) -> str:
-    """A value of the user's in short; its type where it cannot be shown."""
-    try:
-        return f"{how(value):.200}"
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # it is the user's code that shows it
-        return f"a {type(value).__name__} that cannot be shown"
