@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -121,23 +121,6 @@ def _pooling_mode(config: Mapping[str, Any], where: Path) -> str:
 
 
 # --- text ---------------------------------------------------------------------------------------
-
-
-def read_inputs(
-    folder: Path, modality: str, config: Any, *, trust_remote_code: bool = False
-) -> Prepared:
-    """How a model's inputs are made: its tokenizer, or its image processor.
-
-    config: has `longest` and `vocabulary` for texts, `image_size` and `channels` for images.
-    """
-    if modality != "text":
-        return read_image_processor(folder, config)
-    return read_tokenizer(
-        folder,
-        longest=config.longest,
-        vocabulary=config.vocabulary,
-        trust_remote_code=trust_remote_code,
-    )
 
 
 def read_tokenizer(
@@ -330,6 +313,32 @@ def _cropped_share(edge: int, share: Any, path: Path) -> tuple[dict[str, Any], l
     if not _is_number(share) or not 0 < share <= 1:
         raise SourceError(f"{path}: crop_pct is {share!r}, expected a share of 1")
     return {"mode": "shortest_edge", "edge": int(edge / share)}, [edge, edge]
+
+
+# --- all senses ---------------------------------------------------------------------------------
+
+_READERS: dict[str, Callable[[Path, Any, bool], Prepared]] = {
+    "text": lambda folder, config, trust: read_tokenizer(
+        folder, longest=config.longest, vocabulary=config.vocabulary, trust_remote_code=trust
+    ),
+    "image": lambda folder, config, _trust: read_image_processor(folder, config),
+}
+"""Sense -> how its inputs are made, by the files in a folder and the model's config."""
+
+
+def read_inputs(
+    folder: Path, senses: Sequence[str], config: Any, *, trust_remote_code: bool = False
+) -> Prepared:
+    """How a model's inputs are made: its tokenizer, its image processor, or several of them.
+
+    config: has `longest` and `vocabulary` for texts, `image_size` and `channels` for images.
+    """
+    parts = [_READERS[sense](folder, config, trust_remote_code) for sense in senses]
+    return Prepared(
+        {name: data for part in parts for name, data in part.assets.items()},
+        {key: entry for part in parts for key, entry in part.preprocessing.items()},
+        tuple(note for part in parts for note in part.notes),
+    )
 
 
 # --- licence ------------------------------------------------------------------------------------

@@ -119,11 +119,31 @@ class Signature:
         return arrays
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of tensors as a module's arguments: `a.b.c` is the entry `b.c` of `a`."""
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        whole, dot, entry = name.partition(".")
+        if dot:
+            arguments.setdefault(whole, {})[entry] = value
+        else:
+            arguments[name] = value
+    return arguments
+
+
 DTYPES = (
     *("float32", "float16", "float64", "bool"),
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
 """The dtypes a graph's inputs and outputs may have."""
+
+BATCH = "batch"
+
+
+def is_batch(axis: int | str) -> bool:
+    """Whether an axis counts items: `batch`, or `image_batch` where each sense has its own."""
+    return isinstance(axis, str) and (axis == BATCH or axis.endswith(f"_{BATCH}"))
+
 
 # The numpy kinds that may be cast to a wanted kind without losing meaning.
 _CASTS = {"i": "iub", "u": "iub", "f": "fiu", "b": "b"}

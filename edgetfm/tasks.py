@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from edgetfm.errors import InputError
+from edgetfm.senses import OF_MODALITY, SENSES, Modality, part_of
 from edgetfm.signature import Signature, TensorSpec
 
 Kind = Literal["embedding", "hidden", "logits", "span"]
-Modality = Literal["text", "image", "arrays"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Task:
     budget: str
     synonyms: tuple[str, ...] = ()
 
+    @property
+    def senses(self) -> tuple[str, ...]:
+        """What people give it, in the order of a graph's inputs; rows of edgetfm.senses."""
+        return OF_MODALITY[self.modality]
+
     def on(self, signature: Signature, preprocessing: Mapping[str, Any]) -> Task:
         """The task of one graph: `other` takes its outputs from it, its inputs as they are made."""
         if self.name != OTHER:
@@ -56,14 +61,17 @@ class Task:
         if self.name == OTHER:
             none = not any(_compared(signature))
             return [f"no output is float: it has {_named(signature.outputs)}"] if none else []
-        ranks = [len(t.shape) for t in signature.inputs]
-        if (ranks != [4]) if self.modality == "image" else (not ranks or set(ranks) != {2}):
-            wanted = "one input of 4 axes" if self.modality == "image" else "inputs of 2 axes"
-            problems.append(f"{self.name} takes {wanted}, the graph has {_named(signature.inputs)}")
-        given = {t.name: len(t.shape) for t in signature.outputs}
+        for name in self.senses:
+            sense, given = SENSES[name], part_of(signature, name, self.senses).inputs
+            fits = given and all(len(t.shape) in sense.axes for t in given)
+            if not fits or (sense.single and len(given) > 1):
+                problems.append(
+                    f"{self.name} takes {sense.takes}, the graph has {_named(signature.inputs)}"
+                )
+        ranks = {t.name: len(t.shape) for t in signature.outputs}
         for output in self.outputs:
             axes = (3,) if output.per_token else (3, 4) if output.kind == "hidden" else (2,)
-            if given.get(output.name) not in axes:  # 4: states on a grid, [batch, width, h, w]
+            if ranks.get(output.name) not in axes:  # 4: states on a grid, [batch, width, h, w]
                 problems.append(
                     f"{self.name} gives {output.name} with {' or '.join(map(str, axes))} axes, "
                     f"the graph has {_named(signature.outputs)}"
@@ -74,7 +82,11 @@ class Task:
 OTHER = "other"
 """The task of a graph that does none of the others: its float outputs are compared as they are."""
 
-_PREPARED: dict[str, Modality] = {"tokenizer": "text", "image": "image"}
+_PREPARED: dict[str, Modality] = {
+    SENSES[senses[0]].prepared: modality
+    for modality, senses in OF_MODALITY.items()
+    if len(senses) == 1
+}
 
 
 def _compared(signature: Signature) -> list[Output]:

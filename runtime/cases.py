@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from edgetfm.errors import DataError, InputError
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import Text, TextEncoder
-from edgetfm.signature import Feeds, Signature
+from edgetfm.senses import part_of
+from edgetfm.signature import Feeds, Signature, is_batch
 from edgetfm.tasks import Task
 
 TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
@@ -30,7 +31,7 @@ def parity_cases(
     *,
     long: bool = False,
 ) -> list[Feeds]:
-    """The same batches every time, made of `items` (texts, or pictures).
+    """The same batches every time, made of `items`: what each sense is given, as in Preprocessor.
 
     Texts are joined and cut until a batch has exactly the shape wanted, or the longest that the
     model takes; its rows have different lengths. A graph of fixed sizes gets no others. long: one
@@ -38,12 +39,38 @@ def parity_cases(
     """
     if not items:
         raise DataError("no items to make cases of: at least one text or image is needed")
+    senses = task.senses
+    parts = [items] if len(senses) == 1 else list(zip(*items, strict=True))
+    cases = [
+        _CASES[sense](preprocessor, part_of(signature, sense, senses), task, part, long)
+        for sense, part in zip(senses, parts, strict=True)
+    ]
+    return [
+        signature.check({name: array for feeds in together for name, array in feeds.items()})
+        for together in _together(cases)
+    ]
+
+
+def _together(cases: Sequence[Sequence[Feeds]]) -> Iterator[tuple[Feeds, ...]]:
+    """Each sense's cases beside those of the others, the shorter list from its beginning again."""
+    for i in range(max(map(len, cases))):
+        yield tuple(of_sense[i % len(of_sense)] for of_sense in cases)
+
+
+def _image_cases(
+    preprocessor: Preprocessor, signature: Signature, _task: Task, items: Sequence[Any], _long: bool
+) -> list[Feeds]:
     fixed = signature.inputs[0].shape[0]
-    if task.modality == "image":
-        return [
-            signature.check(preprocessor.images([items[i % len(items)] for i in range(batch)]))
-            for batch in ((fixed,) if isinstance(fixed, int) else IMAGE_BATCHES)
-        ]
+    return [
+        preprocessor.images([items[i % len(items)] for i in range(batch)])
+        for batch in ((fixed,) if isinstance(fixed, int) else IMAGE_BATCHES)
+    ]
+
+
+def _text_cases(
+    preprocessor: Preprocessor, signature: Signature, task: Task, items: Sequence[Any], long: bool
+) -> list[Feeds]:
+    fixed = signature.inputs[0].shape[0]
     encoder = preprocessor.text_encoder
     limits = [limit for limit in (encoder.max_length, encoder.width) if limit is not None]
     longest = min(limits, default=max(length for _, length in TEXT_SHAPES))
@@ -56,9 +83,16 @@ def parity_cases(
     if not texts:
         raise DataError("all texts are empty: no cases can be made of them")
     return [
-        signature.check(_text_case(encoder, task, texts, batch, length, seed))
+        _text_case(encoder, task, texts, batch, length, seed)
         for seed, (batch, length) in enumerate(shapes)
     ]
+
+
+_CASES: dict[str, Callable[[Preprocessor, Signature, Task, Sequence[Any], bool], list[Feeds]]] = {
+    "text": _text_cases,
+    "image": _image_cases,
+}
+"""Sense -> its part of the cases, for the part of the signature that is its own."""
 
 
 def feeds_of_shape(
@@ -68,13 +102,15 @@ def feeds_of_shape(
 
     InputError if the model does not take so long a text. `sequence` is no matter for images.
     """
-    if preprocessor.text is None:
-        return signature.check(meaningless(signature, {"batch": batch}, sequence))
-    encoder = preprocessor.text_encoder
+    batches = {axis: batch for axis in signature.axes if is_batch(axis)}
+    feeds = meaningless(signature, batches, sequence)
+    encoder = preprocessor.text
+    if encoder is None:
+        return signature.check(feeds)
     if encoder.max_length is not None and sequence > encoder.max_length:
         raise InputError(f"sequence is {sequence}, the model takes {encoder.max_length} at most")
     row = _row(encoder, task, ["one two three four five six seven eight"], sequence, 0)
-    return signature.check({name: [values] * batch for name, values in row.items()})
+    return signature.check({**feeds, **{name: [values] * batch for name, values in row.items()}})
 
 
 def meaningless(signature: Signature, sizes: Mapping[str, int], other: int) -> Feeds:

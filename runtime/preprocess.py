@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 from edgetfm.errors import InputError
 from edgetfm.runtime.images import ImageReader, Picture
 from edgetfm.runtime.text import Text, TextEncoder
+from edgetfm.senses import SENSES, part_of
 from edgetfm.signature import Feeds, Signature
 
 
@@ -29,11 +30,31 @@ class Preprocessor:
         Raises BundleError if what they describe is not there or makes no sense.
         """
         text = image = None
-        if "tokenizer" in preprocessing:
-            text = TextEncoder(folder, preprocessing["tokenizer"], signature)
-        if "image" in preprocessing:
-            image = ImageReader.from_settings(preprocessing["image"], signature)
+        senses = tuple(name for name, sense in SENSES.items() if sense.prepared in preprocessing)
+        parts = {sense: part_of(signature, sense, senses) for sense in senses}
+        if "text" in parts:
+            text = TextEncoder(folder, preprocessing["tokenizer"], parts["text"])
+        if "image" in parts:
+            image = ImageReader.from_settings(preprocessing["image"], parts["image"])
         return cls(text, image)
+
+    @property
+    def makes_nothing(self) -> bool:
+        """Whether arrays are all that the model can be given."""
+        return self.text is None and self.image is None
+
+    def inputs(self, senses: Sequence[str], items: Sequence[Any]) -> Feeds:
+        """Items as one batch for a model of these senses.
+
+        An item is what its sense is given (a text, a picture); of a model of several senses it is
+        a tuple, a part for each in their order.
+        """
+        ways: dict[str, Callable[[Any], Feeds]] = {"text": self.texts, "image": self.images}
+        parts = [items] if len(senses) == 1 else list(zip(*items, strict=True))
+        feeds: Feeds = {}
+        for sense, part in zip(senses, parts, strict=True):
+            feeds |= ways[sense](list(part))
+        return feeds
 
     def texts(self, texts: Text | Sequence[Text], *, max_length: int | None = None) -> Feeds:
         """Texts, or pairs of texts, as arrays [batch, sequence].

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from edgetfm.errors import DataError, listed
+from edgetfm.quantize.calibration import FILES
 from edgetfm.scoring.examples import COLUMNS, SHOWN, Example, Source
 from edgetfm.scoring.task_metrics import MEASURES, Measure, has_spans
 from edgetfm.signature import Feeds, Signature, TensorSpec
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from edgetfm.runtime.preprocess import Preprocessor
 
 Run = Callable[[Feeds], Feeds]
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -164,9 +163,12 @@ def read_labelled(path: Path, task: Task, labels: tuple[str, ...]) -> LabelledDa
 
 def _rows(path: Path, task: Task, kind: Measure) -> Iterable[tuple[str, Row]]:
     """What stands in each row, with its place in words."""
-    if path.is_dir() and task.modality == "image":
-        files = sorted(p for p in path.glob("*/*") if p.suffix.lower() in PICTURES and p.is_file())
-        return ((str(f.relative_to(path)), {"image": f, "label": f.parent.name}) for f in files)
+    if path.is_dir() and task.modality in FILES:
+        known = FILES[task.modality]
+        files = sorted(p for p in path.glob("*/*") if p.suffix.lower() in known and p.is_file())
+        return (
+            (str(f.relative_to(path)), {task.modality: f, "label": f.parent.name}) for f in files
+        )
     if kind.plain and (path.is_dir() or path.suffix.lower() == ".txt"):
         from edgetfm.quantize.readers import read_texts
 

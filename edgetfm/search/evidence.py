@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from edgetfm import files
 from edgetfm.errors import DataError
-from edgetfm.quantize.calibration import read_calibration
+from edgetfm.quantize.calibration import FILES, SAMPLES, Calibration, read_calibration
 from edgetfm.runtime.cases import parity_cases
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import TextEncoder
@@ -64,9 +66,9 @@ def gather(
     data; with `long` there is a long text among them. If nothing is to be quantized there is
     nothing to calibrate or to judge, and only a sample with labels is of use.
     """
-    if preprocessor.text is None and preprocessor.image is None:
+    if preprocessor.makes_nothing:
         return _from_arrays(signature, goal)
-    shipped = read_calibration(None, task.modality)
+    shipped = _data(None, task.senses)
     cases = parity_cases(preprocessor, signature, task, shipped.items, long=long)
     if goal.calibration is None and sample is not None:
         made = _from_sample(cases, sample, signature)
@@ -77,9 +79,9 @@ def gather(
     if goal.calibration is not None and goal.calibration.suffix == ".npz":
         return replace(_from_arrays(signature, goal, preprocessor.text), cases=cases)
     if goal.calibration is not None:
-        data = read_calibration(goal.calibration, task.modality, goal.samples)
+        data = _data(goal.calibration, task.senses, goal.samples)
     fit, judge = split(data.items)
-    encode = preprocessor.texts if task.modality == "text" else preprocessor.images
+    encode = partial(preprocessor.inputs, task.senses)
     limit = max(1, MAX_JUDGED_ELEMENTS // max(1, _elements_per_item(signature)))
     return Evidence(
         cases,
@@ -87,6 +89,30 @@ def gather(
         encoded(encode, judge[:limit], signature, BATCH),
         {"name": data.name, "count": data.count, "sha256": data.fingerprint},
         notes=(data.note,) if data.note else (),
+    )
+
+
+def _data(path: Path | None, senses: tuple[str, ...], limit: int = SAMPLES) -> Calibration:
+    """The items at `path`, None for those that ship.
+
+    For several senses an item has a part of each. A folder of pictures is no text, and the other
+    way round: a sense that `path` holds nothing for has the items that ship.
+    """
+    if len(senses) == 1:
+        return read_calibration(path, senses[0], limit)
+    is_folder = path is not None and path.is_dir()
+    parts = [
+        read_calibration(path if is_folder == (sense in FILES) else None, sense, limit)
+        for sense in senses
+    ]
+    count = max(part.count for part in parts)
+    columns = [[part.items[i % part.count] for i in range(count)] for part in parts]
+    digest = hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest()
+    return Calibration(
+        " and ".join(part.name for part in parts),
+        list(zip(*columns, strict=True)),
+        digest,
+        "; ".join(part.note for part in parts if part.note),
     )
 
 

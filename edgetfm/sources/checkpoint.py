@@ -44,7 +44,7 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     # Another task of the same family leaves the trained head behind.
     elsewhere = family.from_hf.elsewhere if family.from_hf and task_name != trained_for else r"^$"
     unused = _weights.check_fit(skeleton, weights, elsewhere)
-    prepared = assets.read_inputs(folder, task_named(task_name).modality, config)
+    prepared = assets.read_inputs(folder, task_named(task_name).senses, config)
     sample = folder / "sample.npz"
     return Source(
         kind="checkpoint",

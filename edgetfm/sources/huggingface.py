@@ -50,8 +50,8 @@ def open_huggingface(
     if task_name == "feature-extraction" and {"pooling", "normalize"} <= known:
         config = replace(config, pooling=pooling.how, normalize=pooling.normalize)
     left_out = _check(family, config, task_name, paths)
-    modality = task_named(task_name).modality
-    prepared = assets.read_inputs(folder, modality, config, trust_remote_code=trust_remote_code)
+    senses = task_named(task_name).senses
+    prepared = assets.read_inputs(folder, senses, config, trust_remote_code=trust_remote_code)
     return Source(
         kind="huggingface",
         name=name,

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetfm import assets
 from edgetfm.errors import SourceError
 from edgetfm.sources import _reference
-from edgetfm.tasks import TASKS
 
-TEXT_TASKS = (
-    "feature-extraction",
-    "fill-mask",
-    "question-answering",
-    "text-classification",
-    "token-classification",
-)
-IMAGE_TASKS = ("image-classification", "image-feature-extraction")
-
-_OTHER_MODALITIES = ("bbox", "pixel_values", "xpath_tags_seq", "input_values", "input_features")
 _FIRST_OF_MISSING = 5
 
 
@@ -63,19 +50,6 @@ def _no_encoder(model_type: str) -> str:
     return "a decoder" if causal and not masked else ""
 
 
-def task_of_head(raw: Mapping[str, Any], folder: Path) -> str | None:
-    """The task of the head that the config names; None without a head."""
-    head = "" if (folder / "modules.json").is_file() else assets.read_head(raw)
-    if not head:
-        return None
-    if head not in assets.HEADS:
-        raise SourceError(
-            f"{folder} is a {raw['architectures'][0]}, a head that edgetfm does not know; "
-            f"choose one with --task: {', '.join((*TEXT_TASKS, *IMAGE_TASKS))}"
-        )
-    return assets.HEADS[head]
-
-
 def load_encoder(folder: Path, task: str | None, trust: bool) -> tuple[Any, list[str]]:
     """The model with the head of a task, and what of its weights the task has no use for."""
     model, info = _reference.load_model(folder, task or "feature-extraction", trust)
@@ -101,42 +75,3 @@ def pools_first(model: Any) -> bool:
 
 def _is_in(weight: str, modules: Sequence[str]) -> bool:
     return any(weight.startswith(m) or f".{m}" in weight for m in modules)
-
-
-def task_of_body(model: Any) -> str:
-    """The task of a model without a head."""
-    takes = getattr(model, "main_input_name", "nothing")
-    known = {"input_ids": "feature-extraction", "pixel_values": "image-feature-extraction"}
-    if takes not in known:
-        raise SourceError(
-            f"{type(model).__name__} takes {takes}; edgetfm takes {' and '.join(known)}"
-        )
-    return known[takes]
-
-
-def parameters(model: Any) -> Mapping[str, Any]:
-    return inspect.signature(type(model).forward).parameters
-
-
-def check_modality(model: Any, task: str) -> str:
-    """`text` or `image`; a SourceError if the model takes something else, or both."""
-    modality = TASKS[task].modality
-    main = "input_ids" if modality == "text" else "pixel_values"
-    takes, kind = parameters(model), type(model).__name__
-    if main not in takes:
-        raise SourceError(f"{kind} does not do {task}: it takes no {main}")
-    others = {*_OTHER_MODALITIES, "input_ids"} - {main}
-    if found := sorted(others & takes.keys()):
-        raise SourceError(
-            f"{kind} takes {', '.join(found)} beside {main}: edgetfm takes one of them"
-        )
-    if getattr(model.config, "attention_type", None) == "block_sparse":
-        raise SourceError(
-            f"{kind} has attention_type block_sparse, which long texts alone use and no graph can "
-            "switch on: write original_full into config.json to export it with full attention"
-        )
-    if modality == "text" and "attention_mask" not in takes:
-        raise SourceError(
-            f"{kind} takes no attention_mask: what it answers to a text depends on the padding"
-        )
-    return modality
