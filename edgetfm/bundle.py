@@ -71,6 +71,8 @@ class Manifest:
     the inputs. session: onnxruntime settings chosen by measuring, for anyone to use:
     {"disabled_optimizers": [...], "config_entries": {...}}. row_by_row: whether a row of a batch
     answers the same alone, without its padding; graphs that were made elsewhere may not.
+    generation: of decoders {"context", "bos", "eos", "pad", "layers", "kv_heads", "head_size",
+    "window"}: the longest text, the special tokens, the shape of the cache.
     """
 
     task: str
@@ -87,6 +89,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     licence: str | None = None
     row_by_row: bool = True
+    generation: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     @property

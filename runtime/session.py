@@ -55,7 +55,10 @@ _SHAPE_OPS = frozenset(
 
 @dataclass(frozen=True)
 class Session:
-    """A graph ready to run. `placement` counts the nodes of each provider; made by make_session."""
+    """A graph ready to run. `placement` counts the nodes of each provider; made by make_session.
+
+    optional_inputs: inputs that the graph has a value for, and that may be left out.
+    """
 
     path: Path
     device: Device
@@ -65,6 +68,7 @@ class Session:
     placement: dict[str, int]
     fallen_back: dict[str, int]
     _session: Any
+    optional_inputs: tuple[str, ...] = ()
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Feeds:
         """The outputs by name, all of them unless some are named. `feeds` are not converted."""
@@ -74,6 +78,17 @@ class Session:
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise _run_error(error, self, feeds) from error
         return dict(zip(names, values, strict=True))
+
+    def io_binding(self) -> Any:
+        """onnxruntime's table of the buffers that inputs are read from and outputs written to."""
+        return self._session.io_binding()
+
+    def run_bound(self, binding: Any) -> None:
+        """Run on the buffers of a table that `io_binding` made."""
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise _run_error(error, self, {}) from error
 
     def end_profiling(self) -> Path:
         """The file of times of a session that was made with `profile_to`, now complete."""
@@ -132,7 +147,8 @@ def make_session(
     found = _signature(session)
     if signature is not None:
         _check_signature(found, signature, path)
-    return Session(path, row, threads, settings, found, placement, fallen_back, session)
+    optional = tuple(node.name for node in session.get_overridable_initializers())
+    return Session(path, row, threads, settings, found, placement, fallen_back, session, optional)
 
 
 def _options(
@@ -258,5 +274,7 @@ def _load_error(error: Exception, path: Path, device: Device) -> EdgetfmError:
 
 def _run_error(error: Exception, session: Session, feeds: Mapping[str, Any]) -> EdgetfmError:
     shapes = ", ".join(f"{name} {getattr(a, 'shape', '')}" for name, a in feeds.items())
-    text = f"onnxruntime cannot run {session.path.name} on {shapes}: {_said(error)}"
+    text = (
+        f"onnxruntime cannot run {session.path.name} on {shapes or 'its buffers'}: {_said(error)}"
+    )
     return InputError(text) if session.device.provider.startswith("CPU") else DeviceError(text)

@@ -1,0 +1,186 @@
+"""The loop that writes answers: prompts read once, then a token of each row a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgetfm.errors import InputError, listed
+from edgetfm.runtime.generation.cache import Cache, rounded
+from edgetfm.runtime.generation.decoder import Binding, Decoder
+from edgetfm.runtime.generation.lookup import Lookup
+from edgetfm.runtime.generation.rows import Row
+from edgetfm.runtime.generation.sampling import not_numbers
+from edgetfm.signature import Array
+
+CHUNK = 512
+"""A longer prompt is read in pieces of so many tokens: attention's scores grow with a piece
+times everything before it, and between pieces the work can be stopped."""
+
+Pieces = list[tuple[int, str]]
+"""What a step adds: (row, text), the rows that go on or end with this step."""
+
+
+@dataclass
+class _Kept:
+    """The cache of the last answer, and the tokens it holds."""
+
+    cache: Cache
+    tokens: list[int]
+
+
+class Generator:
+    """Writes answers with a decoder; keeps the last one's cache for a prompt that starts alike.
+
+    Several may be written at once, each in a cache of its own: the one that was kept goes to
+    whoever comes first.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self._kept: list[_Kept] = []
+
+    def write(self, rows: Sequence[Row]) -> Iterator[Pieces]:
+        """The answers of `rows`, all at once, as they come; each row ends with its `reason`.
+
+        Raises InputError for prompts that are empty, too long, or hold unknown tokens. An
+        iterator that is closed, or left by an exception, frees its cache.
+        """
+        self._check(rows)
+        for row in rows:
+            row.fit(self.decoder.context)
+        return self._one(rows[0]) if len(rows) == 1 else self._batch(rows)
+
+    def forget(self) -> None:
+        """Free the cache that was kept."""
+        self._kept.clear()
+
+    @property
+    def kept_tokens(self) -> tuple[int, ...]:
+        """The tokens whose keys and values are kept for the next prompt."""
+        return tuple(self._kept[-1].tokens) if self._kept else ()
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        context, vocabulary = self.decoder.context, self.decoder.vocabulary
+        problems = []
+        for i, row in enumerate(rows):
+            which = "the prompt" if len(rows) == 1 else f"prompt {i}"
+            strange = [t for t in row.prompt if not 0 <= t < vocabulary]
+            if not row.prompt:
+                problems.append(f"{which} is empty, and the model has no token to start with")
+            elif strange:
+                problems.append(
+                    f"{which} has the token {strange[0]}: the model's are 0 to {vocabulary - 1}"
+                )
+            elif len(row.prompt) >= context:
+                problems.append(
+                    f"{which} has {len(row.prompt)} tokens, which leaves no room for an answer in "
+                    f"the model's context of {context}: shorten it"
+                )
+            if row.options.prompt_lookup_num_tokens and len(rows) > 1:
+                problems.append("prompt_lookup_num_tokens takes one prompt at a time")
+        if problems:
+            raise InputError(listed(dict.fromkeys(problems)))
+
+    # --- one row ----------------------------------------------------------------------------------
+
+    def _one(self, row: Row) -> Iterator[Pieces]:
+        needed = rounded(len(row.prompt) + row.room, self.decoder.context)
+        kept = self._take(row.prompt, needed)
+        binding = Binding(self.decoder, kept.cache)
+        logits = None
+        while len(kept.tokens) < len(row.prompt):
+            chunk = row.prompt[len(kept.tokens) :][:CHUNK]
+            logits = binding.step(np.array([chunk]), [len(kept.tokens) + len(chunk)])
+            kept.tokens += chunk
+        assert logits is not None  # _take leaves at least one token to read
+        yield from self._answer(row, binding, kept, logits[0, 0])
+        self._kept.append(kept)
+
+    def _answer(self, row: Row, binding: Binding, kept: _Kept, logits: Array) -> Iterator[Pieces]:
+        options = row.options
+        token = row.sampler.pick(logits)
+        yield [(0, row.take(token))]
+        lookup = None
+        if options.prompt_lookup_num_tokens and row.reason is None:
+            lookup = Lookup(
+                row.prompt,
+                most=options.prompt_lookup_num_tokens,
+                size=options.max_matching_ngram_size,
+            )
+            lookup.extend([token])
+        while row.reason is None:
+            guess = lookup.guess(row.room - 1) if lookup is not None else []
+            length = len(kept.tokens) + 1
+            read = np.array([[token, *guess]])
+            scores = binding.step(read, [length + len(guess)], every=bool(guess))[0]
+            kept.tokens.append(token)
+            said, right = "", 0
+            for at in range(len(guess) + 1):
+                token = row.sampler.pick(scores[at])
+                said += row.take(token)
+                if lookup is not None:
+                    lookup.extend([token])
+                if row.reason is not None or at == len(guess) or token != guess[at]:
+                    break
+                kept.tokens.append(token)  # its keys and values are there already
+                right += 1
+            if lookup is not None and guess:
+                lookup.judge(len(guess), right)
+            yield [(0, said)]
+
+    def _take(self, prompt: list[int], needed: int) -> _Kept:
+        """A cache for this prompt: the last one's, cut to what is alike, or an empty one."""
+        last = self._kept.pop() if self._kept else None
+        self._kept.clear()
+        if last is None:
+            return _Kept(self.decoder.cache(1, needed), [])
+        most = min(len(last.tokens), len(prompt) - 1)  # the last token is read for its logits
+        unlike = np.flatnonzero(np.array(last.tokens[:most]) != np.array(prompt[:most]))
+        common = int(unlike[0]) if len(unlike) else most
+        if needed > last.cache.capacity and not last.cache.can_grow:
+            return _Kept(self.decoder.cache(1, needed), [])
+        return _Kept(last.cache.with_room(needed, common), prompt[:common])
+
+    # --- several rows -----------------------------------------------------------------------------
+
+    def _batch(self, rows: Sequence[Row]) -> Iterator[Pieces]:
+        longest = max(len(row.prompt) + row.room for row in rows)
+        cache = self.decoder.cache(len(rows), rounded(longest, self.decoder.context))
+        binding = Binding(self.decoder, cache)
+        lengths = [len(row.prompt) for row in rows]
+        tokens = np.full((len(rows), max(lengths)), self.decoder.pad, dtype=np.int64)
+        for line, row in zip(tokens, rows, strict=True):
+            line[: len(row.prompt)] = row.prompt
+        logits = binding.step(tokens, lengths)
+        step = np.full((len(rows), 1), self.decoder.pad, dtype=np.int64)
+        while True:
+            yield _pick(rows, logits[:, 0], step)
+            if all(row.reason is not None for row in rows):
+                return
+            for i, row in enumerate(rows):
+                if row.reason is None:  # one that ended writes its last place again and again
+                    lengths[i] += 1
+            logits = binding.step(step, lengths)
+
+
+def _pick(rows: Sequence[Row], logits: Array, step: Array) -> Pieces:
+    """Pick and take a token for each row that goes on; they are left in `step`."""
+    pieces: Pieces = []
+    plain = all(row.sampler.is_plain for row in rows if row.reason is None)
+    best = logits.argmax(-1) if plain else None
+    for i, row in enumerate(rows):
+        if row.reason is not None:
+            continue
+        if best is None:
+            token = row.sampler.pick(logits[i])
+        else:
+            token = int(best[i])
+            if np.isnan(logits[i, token]):
+                raise not_numbers()
+            row.sampler.say(token)
+        step[i] = token
+        pieces.append((i, row.take(token)))
+    return pieces

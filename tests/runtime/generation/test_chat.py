@@ -1,0 +1,174 @@
+"""Chats become the text that transformers makes of them; what is broken is said with its line."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetfm.errors import BundleError, InputError
+from edgetfm.runtime.generation.chat import ChatTemplate, is_chat
+
+CHATML = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+STRICT = """{{ bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0]['content'] %}
+    {%- set messages = messages[1:] %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('roles must alternate') }}
+    {%- endif %}
+    {%- if message['role'] == 'user' %}
+        {{- '[INST] ' + (system ~ '\\n\\n' if loop.first and system is defined else '') }}
+        {{- message['content'] | trim + ' [/INST]' }}
+    {%- else %}
+        {%- generation %}{{ ' ' + message['content'] | trim + eos_token }}{% endgeneration %}
+    {%- endif %}
+{%- endfor %}
+"""
+TOOLS = """{% set ns = namespace(seen=0) %}
+{% for tool in tools or [] %}
+{{ tool | tojson(indent=2) }}
+{% endfor %}
+{% for m in messages %}
+  {% if m.role == 'skip' %}{% continue %}{% endif %}
+  {% set ns.seen = ns.seen + 1 %}
+{{ ns.seen }}. {{ m.role }}: {% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}
+{{ m.content if m.content is string else m.content | tojson }}
+{% endfor %}
+{{ strftime_now('%Y') }} {{ enable_thinking | default('off') }}
+"""
+CHATS: list[list[dict[str, Any]]] = [
+    [{"role": "user", "content": "Hi <b> & 'you' 😀"}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " two\nlines "}],
+    [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": " two ", "thinking": "hm"},
+        {"role": "user", "content": "three"},
+    ],
+]
+
+
+def theirs(template: str) -> Any:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE({"<s>": 0, "</s>": 1}, [])),
+        bos_token="<s>", eos_token="</s>", chat_template=template,
+    )  # fmt: skip
+
+
+def ours(template: str) -> ChatTemplate:
+    return ChatTemplate(template, "chat_template.jinja", {"bos_token": "<s>", "eos_token": "</s>"})
+
+
+@pytest.mark.parametrize("chat", CHATS)
+@pytest.mark.parametrize("template", [CHATML, STRICT, TOOLS], ids=["chatml", "strict", "tools"])
+@pytest.mark.parametrize("begin", [True, False])
+def test_a_chat_is_transformers_text(
+    template: str, chat: list[dict[str, Any]], begin: bool
+) -> None:
+    wanted = theirs(template).apply_chat_template(chat, tokenize=False, add_generation_prompt=begin)
+    assert ours(template).render(chat, add_generation_prompt=begin) == wanted
+
+
+def test_variables_reach_the_template() -> None:
+    tools = [{"type": "function", "function": {"name": "größe", "parameters": {"b": 1, "a": []}}}]
+    wanted = theirs(TOOLS).apply_chat_template(
+        CHATS[0], tokenize=False, tools=tools, enable_thinking=True, add_generation_prompt=True
+    )
+    said = ours(TOOLS).render(CHATS[0], tools=tools, enable_thinking=True)
+    assert said == wanted
+    assert str(datetime.now().year) in said
+
+
+@pytest.mark.parametrize("template", [CHATML, STRICT], ids=["chatml", "strict"])
+@pytest.mark.parametrize("start", ["The answer is", " spaced "])
+def test_the_last_message_can_be_left_open(template: str, start: str) -> None:
+    chat = [*CHATS[0], {"role": "assistant", "content": start}]
+    wanted = theirs(template).apply_chat_template(chat, tokenize=False, continue_final_message=True)
+    assert ours(template).render(chat, continue_final_message=True) == wanted
+    dropped = "{{ messages[0].content }}"
+    with pytest.raises(InputError, match="drops the last message"):
+        ours(dropped).render(chat, continue_final_message=True)
+
+
+def test_it_is_found_where_transformers_finds_it(tmp_path: Path) -> None:
+    assert ChatTemplate.from_folder(tmp_path) is None
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(
+        json.dumps({"chat_template": "{{ bos_token }}1", "bos_token": {"content": "<s>"}})
+    )
+    found = ChatTemplate.from_folder(tmp_path)
+    assert found is not None
+    assert found.render(CHATS[0]) == "<s>1"
+    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    config.write_text(json.dumps({"chat_template": named}))
+    found = ChatTemplate.from_folder(tmp_path)
+    assert found is not None
+    assert found.text == "d"
+    (tmp_path / "chat_template.jinja").write_text("j")
+    found = ChatTemplate.from_folder(tmp_path)
+    assert found is not None
+    assert found.text == "j"
+    config.write_text("{")
+    with pytest.raises(BundleError, match="not JSON"):
+        ChatTemplate.from_folder(tmp_path)
+
+
+def test_what_a_template_refuses_is_the_users_to_change() -> None:
+    with pytest.raises(InputError, match="refuses this chat: roles must alternate"):
+        ours(STRICT).render([{"role": "assistant", "content": "x"}, *CHATS[0]])
+
+
+@pytest.mark.parametrize(
+    ("template", "line"),
+    [
+        ("a\nb\n{% for m in messages %}", 3),
+        ("a\n{{ messages[0]['content'] + 1 }}", 2),
+        ("a\n\n\n{{ nothing.there }}", 4),
+        ("{{ messages | nofilter }}", 1),
+    ],
+)
+def test_a_broken_template_is_said_with_its_line(template: str, line: int) -> None:
+    with pytest.raises(BundleError) as error:
+        ours(template).render(CHATS[0])
+    assert f"chat_template.jinja, line {line}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{{ raise_exception.__globals__.os }}",
+        "{{ cycler.__init__.__globals__.os }}",
+    ],
+)
+def test_a_template_reaches_nothing_but_the_chat(template: str) -> None:
+    with pytest.raises(BundleError, match="broken"):
+        ours(template).render(CHATS[0])
+
+
+def test_what_is_no_chat_is_refused() -> None:
+    assert is_chat(CHATS[0])
+    assert not is_chat("Hi")
+    assert not is_chat(["Hi"])
+    for wrong in ([], "Hi", {"role": "user"}):
+        with pytest.raises(InputError, match="a chat is a list"):
+            ours(CHATML).render(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError) as error:
+        ours(CHATML).render([{"role": "user"}, *CHATS[0], {"text": "x"}])
+    assert "message 0" in str(error.value)
+    assert "message 2" in str(error.value)
