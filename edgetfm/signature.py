@@ -137,7 +137,7 @@ DTYPES = (
 )
 """The dtypes a graph's inputs and outputs may have."""
 
-BATCH = "batch"
+BATCH, SEQUENCE = "batch", "sequence"
 
 
 def is_batch(axis: int | str) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from edgetfm.errors import ParityError, listed
 from edgetfm.export.passes import PASSES
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import TensorSpec
+from edgetfm.signature import TensorSpec, nested
 
 TRACED_OPSET = 18
 """The lowest opset that torch's exporter writes; the last pass lowers what it can."""
@@ -36,7 +36,7 @@ def to_onnx(
     the module: the graph's initializers refer to them until they are written.
     """
     progress("tracing", 0, 1 + len(PASSES))
-    model = _trace(module, inputs, outputs)
+    model = trace(module, inputs, outputs)
     return made_plain(model, inputs, outputs, progress)
 
 
@@ -72,9 +72,10 @@ def example_of(inputs: Sequence[TensorSpec]) -> dict[str, torch.Tensor]:
     }
 
 
-def _trace(
+def trace(
     module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> ir.Model:
+    """The graph of `module` as torch's exporter writes it."""
     example = example_of(inputs)
     free = {
         spec.name: {i: a for i, a in enumerate(spec.shape) if isinstance(a, str)} for spec in inputs
@@ -82,13 +83,13 @@ def _trace(
     with quiet_torch(), torch.no_grad():
         program = torch.onnx.export(
             module,
-            kwargs=example,
+            kwargs=nested(example),
             dynamo=True,
             optimize=False,
             verify=False,
             verbose=False,
             opset_version=TRACED_OPSET,
-            dynamic_shapes=free,
+            dynamic_shapes=nested(free),
             input_names=list(example),
             output_names=[spec.name for spec in outputs],
         )

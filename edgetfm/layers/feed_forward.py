@@ -55,3 +55,23 @@ class FeedForward(nn.Module):
         """[..., width] in and out."""
         out: Tensor = self.down(self.activation(self.up(x)))
         return out
+
+
+class GatedFeedForward(nn.Module):
+    """down(activation(gate(x)) * up(x)): SwiGLU and its kin (Shazeer 2020).
+
+    https://arxiv.org/abs/2002.05202. Gate and up come from one multiplication, in this order
+    along the outputs.
+    """
+
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = False) -> None:
+        super().__init__()
+        self.gate_up = Linear(width, 2 * inner, bias=bias)
+        self.down = Linear(inner, width, bias=bias)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] in and out."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        out: Tensor = self.down(self.activation(gate) * up)
+        return out

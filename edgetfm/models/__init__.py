@@ -31,6 +31,11 @@ TABLE: dict[str, Row] = {
             "token-classification",
         ),
     ),
+    "llama": Row(
+        "edgetfm.models.llama",
+        ("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),
+        ("text-generation",),
+    ),
     "vit": Row(
         "edgetfm.models.vit",
         ("vit", "deit"),

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.errors import SourceError
+from edgetfm.models._lazy import LazyWeight
 from edgetfm.signature import TensorSpec
 
 if TYPE_CHECKING:
     import torch
 
+    # Lazy weights too: they have the methods that the rules use.
     Weights = dict[str, torch.Tensor]
 
 
@@ -79,8 +81,6 @@ class Pack:
     to: str
 
     def __call__(self, weights: Weights) -> Weights:
-        import torch
-
         first = re.compile(rf"^(.*\.|){re.escape(self.parts[0])}\.(weight|bias)$")
         packed: Weights = {}
         taken: set[str] = set()
@@ -94,12 +94,44 @@ class Pack:
                     for w in found
                 )
                 if len(found) == len(sources) and fit:
-                    packed[f"{prefix}{self.to}.{kind}"] = torch.cat(found)
+                    packed[f"{prefix}{self.to}.{kind}"] = _joined(found)
                     taken.update(sources)
         return {n: w for n, w in weights.items() if n not in taken} | packed
 
 
-WeightRule = Rename | Drop | Transpose | SwapAxes | Pack
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], LazyWeight):
+        return LazyWeight.joined(parts)
+    import torch
+
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class AddOne:
+    """Add 1 to every weight that matches, in float32: some norms are stored as what they add."""
+
+    pattern: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {n: w.float() + 1.0 if re.search(self.pattern, n) else w for n, w in weights.items()}
+
+
+@dataclass(frozen=True)
+class When:
+    """Apply `rules` to a checkpoint that has a weight that matches: one name has two meanings."""
+
+    pattern: str
+    rules: tuple[WeightRule, ...]
+
+    def __call__(self, weights: Weights) -> Weights:
+        if any(re.search(self.pattern, name) for name in weights):
+            for rule in self.rules:
+                weights = rule(weights)
+        return weights
+
+
+WeightRule = Rename | Drop | Transpose | SwapAxes | Pack | AddOne | When
 
 
 @dataclass(frozen=True)

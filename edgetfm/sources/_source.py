@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from edgetfm.models._family import Family
-from edgetfm.signature import Feeds, Signature
+from edgetfm.proof import Subject
+from edgetfm.signature import Feeds, Signature, nested
+from edgetfm.tasks import TASKS
 
 Oracle = Callable[[Feeds], Feeds]
 
@@ -22,10 +24,11 @@ class Source:
 
     config: the family's. route: `native`. provenance: kind, name, and the sha256 of weights and
     config. assets: files that go to a bundle's root. preprocessing: for the manifest. sample:
-    example inputs of a checkpoint of ours. notes: what the user should hear.
+    example inputs of a checkpoint of ours. cases: what a module is proven on, if it came with
+    inputs, and examples: those whose rows are calibrated on. notes: what the user should hear.
     """
 
-    kind: Literal["huggingface", "checkpoint"]
+    kind: Literal["huggingface", "checkpoint", "module"]
     name: str
     family: Family
     config: Any
@@ -38,6 +41,8 @@ class Source:
     labels: tuple[str, ...] = ()
     licence: str | None = None
     sample: Path | None = None
+    cases: tuple[Feeds, ...] = ()
+    examples: Feeds | None = None
     notes: tuple[str, ...] = ()
     route: str = "native"
 
@@ -47,6 +52,12 @@ class Source:
         return Signature(
             self.family.inputs(self.config, self.task), self.family.outputs(self.config, self.task)
         )
+
+    @property
+    def subject(self) -> Subject:
+        """What its variants are compared by."""
+        task = TASKS[self.task].on(self.signature, self.preprocessing)
+        return Subject(task, self.signature)
 
     def module(self) -> nn.Module:
         """The family's module with the weights, for inference, in float32."""
@@ -62,7 +73,7 @@ def eager(module: nn.Module) -> Oracle:
 
     def run(feeds: Feeds) -> Feeds:
         with torch.inference_mode():
-            outputs = module(**{name: torch.from_numpy(a) for name, a in feeds.items()})
+            outputs = module(**nested({name: torch.from_numpy(a) for name, a in feeds.items()}))
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     return run

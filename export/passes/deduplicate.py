@@ -11,12 +11,13 @@ import onnx_ir as ir
 def run(model: ir.Model) -> tuple[ir.Model, bool]:
     """Let every use of an initializer point to the first one with the same type, shape and bytes.
 
-    Only initializers that share type and shape with another are read, one at a time.
+    Only initializers that share type and shape with another are read, one at a time. Lazy ones are
+    left alone: they are weights of a family that were told apart by name, and may be many.
     """
     alike: dict[tuple[object, ...], list[ir.Value]] = defaultdict(list)
     for value in model.graph.initializers.values():
         tensor = value.const_value
-        if tensor is not None:
+        if tensor is not None and not isinstance(tensor, ir.LazyTensor):
             alike[(tensor.dtype, tuple(tensor.shape.numpy()))].append(value)
     changed = False
     for values in alike.values():

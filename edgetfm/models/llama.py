@@ -1,0 +1,322 @@
+"""Decoders with RMS norms, rotary positions and gated feed-forwards: Llama and its kin.
+
+Touvron et al. 2023, https://arxiv.org/abs/2302.13971; Mistral adds a sliding window, Qwen2 a bias
+of query, key and value, Qwen3 and Gemma 3 a norm of each head, Gemma 3 more norms and two kinds
+of layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
+from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
+from edgetfm.layers.linear import Linear
+from edgetfm.layers.norms import RMSNorm
+from edgetfm.layers.rotary import SCALINGS, Rotary
+from edgetfm.models._config import check_config
+from edgetfm.models._decoder import answer, decoder_inputs, decoder_outputs, kept_rows, past_of
+from edgetfm.models._family import AddOne, Drop, Family, FromHF, Pack, Rename, Transpose, When
+from edgetfm.models._hf import Reader
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """The sizes of a decoder.
+
+    context: the most tokens, prompt and answer together. kinds: a letter a layer, `l` for local,
+    which sees `window` tokens, and `g` for global; '' is all global. rope_*: see `Rotary`;
+    rope_local_base: of local layers, which are never stretched, if it is not 0. query_size: the
+    scores are divided by its root, by that of head_size if 0. embedding_scale: what the
+    embeddings are multiplied by. sandwich: what a block gives is normalized too.
+    """
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    inner: int
+    context: int
+    activation: str = "silu"
+    eps: float = 1e-6
+    tied: bool = False
+    qkv_bias: bool = False
+    out_bias: bool = False
+    inner_bias: bool = False
+    head_norms: bool = False
+    sandwich: bool = False
+    embedding_scale: float = 1.0
+    query_size: float = 0.0
+    window: int = 0
+    kinds: str = ""
+    rope_base: float = 10_000.0
+    rope_local_base: float = 0.0
+    rope_scaling: str = "default"
+    rope_factor: float = 1.0
+    rope_original: int = 0
+    rope_low: float = 1.0
+    rope_high: float = 4.0
+    rope_amplitude: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_config(
+            self,
+            counts=("vocabulary", "width", "layers", "heads", "kv_heads", "head_size", "inner",
+                    "context"),
+            activations=("activation",),
+            divides=(("kv_heads", "heads"),),
+        )  # fmt: skip
+
+    @property
+    def rotary(self) -> Rotary:
+        """The positions of global layers."""
+        return Rotary(
+            self.rope_base, self.rope_scaling, self.rope_factor, self.rope_original,
+            self.rope_low, self.rope_high, self.rope_amplitude,
+        )  # fmt: skip
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer sees the last `window` tokens only."""
+        return self.kinds[layer : layer + 1] == "l"
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each of its normalized input and added to it."""
+
+    def __init__(self, c: LlamaConfig, local: bool) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(c.width, c.eps)
+        self.attention = GroupedQueryAttention(
+            c.width,
+            c.heads,
+            c.kv_heads,
+            c.head_size,
+            scale=(c.query_size or c.head_size) ** -0.5,
+            qkv_bias=c.qkv_bias,
+            out_bias=c.out_bias,
+            window=c.window if local else 0,
+            norm_eps=c.eps if c.head_norms else None,
+        )
+        self.feed_forward_norm = RMSNorm(c.width, c.eps)
+        self.feed_forward = GatedFeedForward(c.width, c.inner, c.activation, bias=c.inner_bias)
+        nothing = nn.Identity
+        self.after_attention = RMSNorm(c.width, c.eps) if c.sandwich else nothing()
+        self.after_feed_forward = RMSNorm(c.width, c.eps) if c.sandwich else nothing()
+
+    def forward(
+        self, x: Tensor, timeline: Timeline, past: Cache, tables: Cache
+    ) -> tuple[Tensor, Cache]:
+        """`x` is [batch, sequence, width]."""
+        mixed, present = self.attention(self.attention_norm(x), timeline, past, tables)
+        x = x + self.after_attention(mixed)
+        x = x + self.after_feed_forward(self.feed_forward(self.feed_forward_norm(x)))
+        return x, present
+
+
+class Llama(nn.Module):
+    """The decoder with its head: tokens and a past to logits and a longer past."""
+
+    cos: Tensor
+    sin: Tensor
+    local_cos: Tensor
+    local_sin: Tensor
+
+    def __init__(self, c: LlamaConfig, task: str) -> None:
+        super().__init__()
+        self.config = c
+        self.words = nn.Embedding(c.vocabulary, c.width)
+        self.layers = nn.ModuleList(Layer(c, c.is_local(i)) for i in range(c.layers))
+        self.norm = RMSNorm(c.width, c.eps)
+        if not c.tied:
+            self.head = Linear(c.width, c.vocabulary, bias=False)
+        self._add_tables("", c.rotary)
+        if c.rope_local_base:
+            self._add_tables("local_", Rotary(c.rope_local_base))
+
+    def _add_tables(self, prefix: str, rotary: Rotary) -> None:
+        cos, sin = rotary.tables(self.config.head_size, self.config.context)
+        self.register_buffer(f"{prefix}cos", cos, persistent=False)
+        self.register_buffer(f"{prefix}sin", sin, persistent=False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        past_key_values: dict[str, Tensor],
+        num_logits_to_keep: Tensor,
+    ) -> dict[str, Tensor]:
+        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`."""
+        c = self.config
+        timeline = Timeline.of_mask(attention_mask)
+        x = self.words(input_ids)
+        if c.embedding_scale != 1.0:
+            x = x * c.embedding_scale
+        presents = []
+        pasts = past_of(past_key_values, c, input_ids.shape[0])
+        for i, (layer, past) in enumerate(zip(self.layers, pasts, strict=True)):
+            local = c.is_local(i) and c.rope_local_base
+            tables = (self.local_cos, self.local_sin) if local else (self.cos, self.sin)
+            x, present = layer(x, timeline, past, tables)
+            presents.append(present)
+        x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
+        logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
+        return answer(logits, presents)
+
+
+def _config_from_hf(hf: Mapping[str, Any], task: str) -> LlamaConfig:
+    """The config of any of the five types; a SourceError for what the family cannot honour."""
+    read = Reader(hf, "llama")
+    gemma = read.model_type == "gemma3_text"
+    read.refuse("pretraining_tp", allowed=(1, None))
+    read.refuse("attn_logit_softcapping", allowed=(None,))
+    read.refuse("final_logit_softcapping", allowed=(None,))
+    read.refuse("use_bidirectional_attention", allowed=(False, None))
+    layers, heads = read.size("num_hidden_layers"), read.size("num_attention_heads")
+    kinds = _kinds(hf, read, layers)
+    bias = bool(hf.get("attention_bias")) or read.model_type == "qwen2"
+    width = read.size("hidden_size")
+    rotary, local_base = _rotary(hf, read)
+    kv_heads = read.whole("num_key_value_heads", heads)
+    read.divides("num_key_value_heads", max(1, kv_heads), "num_attention_heads", heads)
+    values: dict[str, Any] = dict(
+        vocabulary=read.size("vocab_size"),
+        width=width,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=read.whole("head_dim", width // heads),
+        inner=read.size("intermediate_size"),
+        context=read.size("max_position_embeddings"),
+        activation=read.one_of("hidden_activation" if gemma else "hidden_act", ACTIVATIONS, "silu"),
+        eps=read.number("rms_norm_eps", 1e-6),
+        tied=bool(hf.get("tie_word_embeddings", False)),
+        qkv_bias=bias,
+        out_bias=bias and read.model_type != "qwen2",
+        inner_bias=bool(hf.get("mlp_bias")),
+        head_norms=gemma or read.model_type == "qwen3",
+        sandwich=gemma,
+        embedding_scale=width**0.5 if gemma else 1.0,
+        query_size=read.number("query_pre_attn_scalar", 0.0) if gemma else 0.0,
+        window=read.whole("sliding_window", 0) if "l" in kinds else 0,
+        kinds=kinds,
+        rope_local_base=local_base,
+        **rotary,
+    )
+    if "l" in kinds and not values["window"]:
+        read.problems.append("sliding_window is missing, but some layers are sliding_attention")
+    read.finish()
+    return LlamaConfig(**values)
+
+
+_KINDS = {"full_attention": "g", "sliding_attention": "l"}
+
+
+def _kinds(hf: Mapping[str, Any], read: Reader, layers: int) -> str:
+    """A letter a layer, '' if all of them see everything."""
+    types = hf.get("layer_types")
+    if types is None:  # Mistral's window is for all layers, the others name each
+        types = ["sliding_attention" if hf.get("sliding_window") else "full_attention"] * layers
+    if not isinstance(types, list) or len(types) != layers:
+        read.problems.append(f"layer_types is {types!r:.80}, expected one for each layer")
+        return ""
+    unknown = sorted({str(t) for t in types} - _KINDS.keys())
+    if unknown:
+        read.problems.append(
+            f"layer_types has {', '.join(unknown)}, but llama only honours {', '.join(_KINDS)}"
+        )
+    kinds = "".join(_KINDS.get(str(t), "g") for t in types)
+    return kinds if "l" in kinds else ""
+
+
+def _rotary(hf: Mapping[str, Any], read: Reader) -> tuple[dict[str, Any], float]:
+    """The fields rope_* of global layers, and the base of local ones (0: the same tables)."""
+    given = hf.get("rope_parameters")
+    if not isinstance(given, Mapping):
+        read.problems.append(f"rope_parameters is {given!r:.80}, expected a table")
+        return {}, 0.0
+    local_base = 0.0
+    if "full_attention" in given:
+        local = Reader(given.get("sliding_attention") or {}, "llama")
+        local.one_of("rope_type", ("default",), "default")
+        local_base = local.number("rope_theta", 10_000.0)
+        read.problems += [f"rope_parameters of local layers: {p}" for p in local.problems]
+        given = given["full_attention"]
+    rope = Reader(given, "llama")
+    scaling = rope.one_of("rope_type", SCALINGS, "default")
+    rope.refuse("partial_rotary_factor", allowed=(1.0, 1, None))
+    rope.refuse("truncate", allowed=(True, None))
+    factor = rope.number("factor", 1.0)
+    values: dict[str, Any] = {"rope_base": rope.number("rope_theta", 10_000.0)}
+    if scaling in ("linear", "llama3", "yarn"):
+        values |= {"rope_scaling": scaling, "rope_factor": factor}
+    if scaling in ("llama3", "yarn"):
+        values["rope_original"] = rope.size("original_max_position_embeddings")
+    if scaling == "llama3":
+        values["rope_low"] = rope.number("low_freq_factor", 1.0)
+        values["rope_high"] = rope.number("high_freq_factor", 4.0)
+    if scaling == "yarn":
+        values["rope_low"] = rope.number("beta_slow", 1.0)
+        values["rope_high"] = rope.number("beta_fast", 32.0)
+        values["rope_amplitude"] = _amplitude(rope, factor)
+    read.problems += [f"rope_parameters: {p}" for p in rope.problems]
+    return values, local_base
+
+
+def _amplitude(rope: Reader, factor: float) -> float:
+    """What yarn multiplies its tables by: 0.1 ln(factor) + 1 if the config does not say."""
+
+    def size(weight: float) -> float:
+        return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    given = rope.number("attention_factor", 0.0)
+    one, all_ = rope.number("mscale", 0.0), rope.number("mscale_all_dim", 0.0)
+    if given:
+        return given
+    return size(one) / size(all_) if one and all_ else size(1.0)
+
+
+_GEMMA = (
+    Rename(r"\.post_attention_layernorm\.", ".after_attention."),
+    Rename(r"\.pre_feedforward_layernorm\.", ".feed_forward_norm."),
+    Rename(r"\.post_feedforward_layernorm\.", ".after_feed_forward."),
+    AddOne(r"(norm|\.after_attention|\.after_feed_forward)\.weight$"),
+)
+"""Gemma 3 has four norms a layer, and stores each as its distance from 1."""
+
+FAMILY = Family(
+    name="llama",
+    tasks=("text-generation",),
+    config=LlamaConfig,
+    build=Llama,
+    inputs=decoder_inputs,
+    outputs=decoder_outputs,
+    from_hf=FromHF(
+        model_types=("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),
+        config=_config_from_hf,
+        weights=(
+            Rename(r"^model\.", ""),
+            Drop(r"rotary_emb\.inv_freq$"),  # a buffer of old checkpoints
+            Rename(r"^embed_tokens\.", "words."),
+            Rename(r"^lm_head\.", "head."),
+            Rename(r"\.self_attn\.o_proj\.", ".attention.out."),
+            Rename(r"\.self_attn\.([qkv])_proj\.", r".attention.\1."),
+            Rename(r"\.self_attn\.([qk])_norm\.", r".attention.\1_norm."),
+            Rename(r"\.mlp\.(gate|up|down)_proj\.", r".feed_forward.\1."),
+            Rename(r"\.input_layernorm\.", ".attention_norm."),
+            When(r"\.pre_feedforward_layernorm\.", _GEMMA),
+            Rename(r"\.post_attention_layernorm\.", ".feed_forward_norm."),
+            Pack(("q", "k", "v"), "qkv"),
+            Pack(("gate", "up"), "gate_up"),
+            Transpose(r"(\.|^)(qkv|out|gate_up|down|head)\.weight$"),
+        ),
+        elsewhere=r"^head\.",  # some checkpoints keep a copy of tied embeddings
+    ),
+)
