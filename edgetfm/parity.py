@@ -28,7 +28,9 @@ class Measures:
     entry is the same; where a row is a single score, share of scores that differ by at most 5 %
     of the wanted one, of 1 if that is smaller. kl: mean Kullback-Leibler divergence in nats of
     the softmax of the rows, from wanted to got. The last two are None for outputs that are not
-    logits, kl for single scores. What was compared with a number that is not finite is NaN.
+    logits, kl for single scores. iou: of boxes, mean share of what two of them cover that both
+    do. relative: of a map, mean_abs over the mean of |wanted|. What was compared with a number
+    that is not finite is NaN.
     """
 
     rows: int
@@ -39,6 +41,8 @@ class Measures:
     worst_cosine: float
     agreement: float | None = None
     kl: float | None = None
+    iou: float | None = None
+    relative: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form it has in parity.json."""
@@ -50,11 +54,26 @@ HIGHER_IS_BETTER = {
     "cosine": True,
     "worst_cosine": True,
     "agreement": True,
+    "iou": True,
     "max_abs": False,
     "mean_abs": False,
     "max_error": False,
     "kl": False,
+    "relative": False,
 }
+
+MEASURED: dict[str, tuple[str, ...]] = {
+    "agreement": ("logits", "span"),
+    "kl": ("logits", "span"),
+    "iou": ("boxes",),
+    "relative": ("map",),
+}
+"""Measure -> the kinds of outputs that have it; those not here all have."""
+
+
+def is_bound(output: str, bound_on: str) -> bool:
+    """Whether a bound on `bound_on` (names with commas between, '' is all) is on this output."""
+    return not bound_on or output in bound_on.split(",")
 
 
 @dataclass(frozen=True)
@@ -203,6 +222,8 @@ class _Part:
     cosine: Floats
     agree: Floats | None
     kl: Floats | None
+    iou: Floats | None
+    sum_wanted: float | None
 
 
 _CHUNK = 1 << 20  # elements compared at once: logits over a vocabulary are large in float64
@@ -211,6 +232,9 @@ _CHUNK = 1 << 20  # elements compared at once: logits over a vocabulary are larg
 def _rows(output: Output, array: Array, mask: Array | None) -> Array:
     """The vectors to compare, [rows, width]: padding left out, a span one row a text."""
     values = np.asarray(array)
+    if output.kind == "map":
+        return values.reshape(len(values), -1)
+    values = np.moveaxis(values, output.class_axis, -1)
     if output.kind == "span" and mask is not None:
         return np.where(mask.astype(bool), values, _MASKED)
     if output.per_token and mask is not None:
@@ -245,7 +269,30 @@ def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str) -> _Part:
         cosine=cosine(got, wanted),
         agree=agree,
         kl=kl,
+        iou=_overlap(got, wanted) if kind == "boxes" else None,
+        sum_wanted=float(np.abs(wanted).sum()) if kind == "map" else None,
     )
+
+
+def _overlap(one: Floats, other: Floats) -> Floats:
+    """What both boxes of each pair cover over what any of them does, [rows].
+
+    Boxes are [rows, 4]: the center, the width and the height. Two that cover nothing are one if
+    they are equal.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        low = [np.maximum(a[:, :2] - a[:, 2:] / 2, -_FAR) for a in (one, other)]
+        high = [np.minimum(a[:, :2] + a[:, 2:] / 2, _FAR) for a in (one, other)]
+        both = np.clip(np.minimum(*high) - np.maximum(*low), 0.0, None).prod(-1)
+        areas = [np.clip(h - w, 0.0, None).prod(-1) for w, h in zip(low, high, strict=True)]
+        covered = areas[0] + areas[1] - both
+        equal = (one == other).all(-1).astype(np.float64)
+        share = both / np.where(covered > 0, covered, 1.0)
+    finite = np.isfinite(one).all(-1) & np.isfinite(other).all(-1)
+    return np.asarray(np.where(finite, np.where(covered > 0, share, equal), np.nan))
+
+
+_FAR = 1e9
 
 
 def _agreement(got: Floats, wanted: Floats, score: bool) -> Floats:
@@ -282,26 +329,36 @@ def _merge(parts: list[_Part]) -> Measures:
     cosines = np.concatenate([p.cosine for p in parts])
     agreements = [p.agree for p in parts if p.agree is not None]
     divergences = [p.kl for p in parts if p.kl is not None]
+    overlaps = [p.iou for p in parts if p.iou is not None]
+    sums = [p.sum_wanted for p in parts if p.sum_wanted is not None]
     max_abs = float(np.max([p.max_abs for p in parts]))
+    sum_abs = sum(p.sum_abs for p in parts)
     return Measures(
         rows=len(cosines),
         max_abs=max_abs,
-        mean_abs=sum(p.sum_abs for p in parts) / max(1, sum(p.count for p in parts)),
+        mean_abs=sum_abs / max(1, sum(p.count for p in parts)),
         max_error=max_abs / max(1.0, max(p.largest for p in parts)),
         cosine=float(cosines.mean()),
         worst_cosine=float(cosines.min()),
         agreement=float(np.concatenate(agreements).mean()) if agreements else None,
         kl=float(np.concatenate(divergences).mean()) if divergences else None,
+        iou=float(np.concatenate(overlaps).mean()) if overlaps else None,
+        relative=_share(sum_abs, sum(sums)) if sums else None,
     )
+
+
+def _share(lost: float, whole: float) -> float:
+    """lost / whole; of nothing, nothing is 0 lost and anything infinite."""
+    return lost / whole if whole else 0.0 if lost == 0 else float("inf")
 
 
 @dataclass(frozen=True)
 class Rung:
     """One step of the ledger: `name` was compared with `against` over some cases.
 
-    bound: a Budget on the output `bound_on` ('' is every output). A rung without a bound is
-    information. missed: the bounds that do not hold. note: why a bound is what it is, or the
-    first node that diverges. metric: the task's own metric, where labelled data was given:
+    bound: a Budget on the outputs `bound_on` (commas between; '' is every output). A rung without
+    a bound is information. missed: the bounds that do not hold. note: why a bound is what it is,
+    or the first node that diverges. metric: the task's own metric, where labelled data was given:
     {"name", "value", "reference", "items", ...}; such a rung has no measures.
     """
 
@@ -339,7 +396,8 @@ def rung(
     missed = []
     if bound:
         budget = Budget.parse(bound)
-        bound_outputs = [bound_on] if bound_on else [o.name for o in comparison.outputs]
+        bound_outputs = [o.name for o in comparison.outputs if is_bound(o.name, bound_on)]
+        bound_outputs = bound_outputs or [bound_on]
         held = {name: measures[name] for name in bound_outputs if name in measures}
         missed += [f"{name}: nothing was compared" for name in bound_outputs if name not in held]
         for output, measured in held.items():

@@ -17,7 +17,7 @@ from edgetfm.errors import BundleError
 from edgetfm.parity import FLOAT_BOUND, Budget, Comparison, Measures, Rung, rung
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Settings, make_session, without_spinning
-from edgetfm.signature import Array, Feeds, Signature
+from edgetfm.signature import SEQUENCE, Array, Feeds, Signature, is_batch
 from edgetfm.tasks import TASKS, Task
 
 DEVICE_BOUNDS = {
@@ -118,8 +118,8 @@ class Subject:
 
     @property
     def judged_output(self) -> str:
-        """The output that a budget binds; '' means all."""
-        return self.task.outputs[-1].name if self.task.outputs[-1].kind == "embedding" else ""
+        """The outputs that a budget binds, commas between; '' means all."""
+        return ",".join(self.task.judged)
 
 
 def session_run(path: Path, *, settings: Settings | None = None, **options: Any) -> Run:
@@ -208,20 +208,19 @@ def compare_alone(
 ) -> Comparison:
     """Rows asked alone and without padding, against the answers they had `together`."""
     alone = Comparison(subject.task.outputs)
+    ours = subject.signature
     for feeds, answer in zip(batches, together, strict=True):
         for row in range(min(_batch(feeds), 4)):
-            length = _length(feeds, row) if "sequence" in subject.signature.axes else None
-            cut = _one_row(feeds, row, length)
-            expected = {
-                spec.name: _cut(answer[spec.name], spec.shape, row, length)
-                for spec in subject.signature.outputs
-            }
+            length = _length(feeds, row) if SEQUENCE in ours.axes else None
+            cut = {t.name: _cut(feeds[t.name], t.shape, row, length) for t in ours.inputs}
+            expected = {t.name: _cut(answer[t.name], t.shape, row, length) for t in ours.outputs}
             alone.add(run(cut), expected, cut.get("attention_mask"))
     return alone
 
 
 def _batch(feeds: Feeds) -> int:
-    return int(next(iter(feeds.values())).shape[0])
+    """The rows of a batch; where each sense has its own, the rows of the smallest."""
+    return min(len(array) for array in feeds.values())
 
 
 def _length(feeds: Feeds, row: int) -> int | None:
@@ -229,21 +228,13 @@ def _length(feeds: Feeds, row: int) -> int | None:
     return None if mask is None else int(mask[row].sum())
 
 
-def _one_row(feeds: Feeds, row: int, length: int | None) -> Feeds:
-    """One row of a batch without its padding."""
-    rows = {name: array[row : row + 1] for name, array in feeds.items()}
-    if length is None:
-        return rows
-    return {name: np.ascontiguousarray(array[:, :length]) for name, array in rows.items()}
-
-
 def _cut(array: Array, shape: tuple[int | str, ...], row: int, length: int | None) -> Array:
-    one = array[row : row + 1]
-    if length is None or "sequence" not in shape:
-        return one
-    index: list[slice] = [slice(None)] * one.ndim
-    index[shape.index("sequence")] = slice(length)
-    return np.asarray(one[tuple(index)])
+    """One row along every axis that counts items, without the padding of its tokens."""
+    index = tuple(
+        slice(row, row + 1) if is_batch(axis) else slice(length if axis == SEQUENCE else None)
+        for axis in shape
+    )
+    return np.ascontiguousarray(array[index])
 
 
 # --- vectors: what any device can replay --------------------------------------------------------

@@ -15,6 +15,12 @@ Array = NDArray[Any]
 Feeds = dict[str, Array]
 
 
+CACHE_INPUTS = ("past_key_values.", "num_logits_to_keep")
+CACHE_OUTPUTS = ("present.",)
+"""How the tensors are called that a decoder's steps hand on, and the input that says how many of
+a step's tokens get logits."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One tensor: its `dtype` is numpy's name, an axis is a size or the name of a free one."""
@@ -65,6 +71,14 @@ class Signature:
             if len({t.name for t in side}) != len(side):
                 raise ValueError(f"two tensors have one name: {', '.join(t.name for t in side)}")
         return cls(*sides)
+
+    @property
+    def without_cache(self) -> Self:
+        """The same without what a decoder keeps from step to step, and what says so."""
+        return type(self)(
+            tuple(t for t in self.inputs if not t.name.startswith(CACHE_INPUTS)),
+            tuple(t for t in self.outputs if not t.name.startswith(CACHE_OUTPUTS)),
+        )
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from edgetfm.errors import InputError
 from edgetfm.senses import OF_MODALITY, SENSES, Modality, part_of
 from edgetfm.signature import Signature, TensorSpec
 
-Kind = Literal["embedding", "hidden", "logits", "span"]
+Kind = Literal["embedding", "hidden", "logits", "span", "boxes", "map"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,38 @@ class Output:
     """One output of a task's graph and how two versions of it are compared.
 
     kind: `embedding` rows are compared by cosine; `hidden` states by cosine of each unmasked
-    token; `logits` by top-1 agreement and KL; a `span` is logits over the positions of a text.
+    token; `logits` by top-1 agreement and KL; a `span` is logits over the positions of a text;
+    `boxes` (center, width and height) by how far they overlap; a `map`, a number for each pixel,
+    by its error beside its mean. per: what has a row of its own.
     """
 
     name: str
     kind: Kind
     per_token: bool = False
+    per: Literal["item", "query", "pixel"] = "item"
+
+    @property
+    def class_axis(self) -> int:
+        """Where a row's numbers are: of a picture's pixels behind the batch, else last."""
+        return 1 if self.per == "pixel" and self.kind == "logits" else -1
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """How many axes it may have."""
+        if self.kind == "hidden" and not self.per_token:
+            return (3, 4)  # 4: states on a grid, [batch, width, h, w]
+        if self.kind in ("boxes", "map") or self.per_token or self.per == "query":
+            return (3,)
+        return (4,) if self.per == "pixel" else (2,)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task. `outputs[-1]` is the one the default budget is about.
+    """One task. The default budget is about its embeddings, or about all outputs if it has none.
 
-    Of modality `arrays` is a graph that nobody told us about; `on` says what its outputs are.
+    generates: the graph takes what its last step kept, and gives what the next one needs.
+    apart: the senses are asked about separately, each with a batch axis of its own. Of modality
+    `arrays` is a graph that nobody told us about; `on` says what its outputs are.
     """
 
     name: str
@@ -42,6 +61,17 @@ class Task:
     outputs: tuple[Output, ...]
     budget: str
     synonyms: tuple[str, ...] = ()
+    apart: bool = False
+    generates: bool = False
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The outputs that a budget is about: the embeddings where the last one is one, else all.
+
+        A task that gives hidden states and an embedding is used for the embedding.
+        """
+        vectors = tuple(o.name for o in self.outputs if o.kind == "embedding")
+        return vectors if self.outputs and self.outputs[-1].kind == "embedding" else ()
 
     @property
     def senses(self) -> tuple[str, ...]:
@@ -69,13 +99,12 @@ class Task:
                     f"{self.name} takes {sense.takes}, the graph has {_named(signature.inputs)}"
                 )
         ranks = {t.name: len(t.shape) for t in signature.outputs}
-        for output in self.outputs:
-            axes = (3,) if output.per_token else (3, 4) if output.kind == "hidden" else (2,)
-            if ranks.get(output.name) not in axes:  # 4: states on a grid, [batch, width, h, w]
-                problems.append(
-                    f"{self.name} gives {output.name} with {' or '.join(map(str, axes))} axes, "
-                    f"the graph has {_named(signature.outputs)}"
-                )
+        problems += [
+            f"{self.name} gives {output.name} with {' or '.join(map(str, output.ranks))} axes, "
+            f"the graph has {_named(signature.outputs)}"
+            for output in self.outputs
+            if ranks.get(output.name) not in output.ranks
+        ]
         return problems
 
 
@@ -142,6 +171,14 @@ TASKS: dict[str, Task] = {
         # the first of 30,000 words changes places with the second far too easily to count.
         Task("fill-mask", "text", (_TOKEN_LOGITS,), "kl:0.01", ("masked-lm",)),
         Task(
+            "text-generation",
+            "text",
+            (_TOKEN_LOGITS,),
+            "kl:0.05",
+            ("causal-lm", "text-generation-with-past", "causal-lm-with-past"),
+            generates=True,
+        ),
+        Task(
             "text-classification",
             "text",
             (_LOGITS,),
@@ -163,6 +200,32 @@ TASKS: dict[str, Task] = {
             (Output("last_hidden_state", "hidden"), Output("image_embedding", "embedding")),
             _EMBEDDING_BUDGET,
             ("image-features",),
+        ),
+        # Every query counts, also those that see nothing: they have to go on seeing nothing.
+        Task(
+            "object-detection",
+            "image",
+            (Output("logits", "logits", per="query"), Output("pred_boxes", "boxes", per="query")),
+            "agreement:0.99,iou:0.95",
+        ),
+        Task(
+            "image-segmentation",
+            "image",
+            (Output("logits", "logits", per="pixel"),),
+            _AGREEMENT_BUDGET,
+            ("semantic-segmentation",),
+        ),
+        Task("depth-estimation", "image", (Output("predicted_depth", "map"),), "relative:0.05"),
+        Task(
+            "zero-shot-image-classification",
+            "image-text",
+            (
+                Output("logits_per_image", "logits"),
+                Output("text_embeds", "embedding"),
+                Output("image_embeds", "embedding"),
+            ),
+            _EMBEDDING_BUDGET,
+            apart=True,
         ),
         Task(OTHER, "arrays", (), _EMBEDDING_BUDGET),
     )

@@ -10,14 +10,15 @@ import onnx_ir as ir
 
 from edgetfm.errors import InputError, listed
 from edgetfm.runtime.cases import meaningless
+from edgetfm.signature import BATCH as BATCH
 from edgetfm.signature import DTYPES, Feeds, Signature, TensorSpec
+from edgetfm.signature import SEQUENCE as SEQUENCE
 
 Ask = Callable[[Feeds], Feeds]
 
 TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 """What a tokenizer makes."""
 
-BATCH, SEQUENCE = "batch", "sequence"
 _SIZES = ((2, 7, 3, 5, 11, 13), (3, 4, 5, 7, 2, 17))
 """Sizes of free axes while asking: none is 1, no two are equal, no axis has the same twice."""
 

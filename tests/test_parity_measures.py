@@ -235,6 +235,68 @@ def test_a_bound_that_is_just_met_holds() -> None:
     ]
 
 
+# --- pictures -----------------------------------------------------------------------------------
+
+BOXES = Output("pred_boxes", "boxes", per="query")
+MAP = Output("predicted_depth", "map")
+PIXELS = Output("logits", "logits", per="pixel")
+
+
+@given(
+    arrays(np.float64, (4,), elements=st.floats(0.125, 1)),
+    arrays(np.float64, (4,), elements=st.floats(0.125, 1)),
+)
+def test_boxes_overlap_by_the_area_they_share(one: Array, other: Array) -> None:
+    got, wanted = one[None, None], other[None, None]
+    found = measured(BOXES, got, wanted).iou
+    assert found is not None
+    sides = [
+        max(
+            0.0,
+            min(one[i] + one[i + 2] / 2, other[i] + other[i + 2] / 2)
+            - max(one[i] - one[i + 2] / 2, other[i] - other[i + 2] / 2),
+        )
+        for i in (0, 1)
+    ]
+    shared = sides[0] * sides[1]
+    whole = one[2] * one[3] + other[2] * other[3] - shared
+    assert found == pytest.approx(shared / whole, abs=1e-9)
+    assert measured(BOXES, wanted, wanted).iou == pytest.approx(1.0)
+
+
+def test_boxes_that_cover_nothing_overlap_where_they_are_equal() -> None:
+    nothing = np.zeros((1, 1, 4))
+    assert measured(BOXES, nothing, nothing).iou == 1.0
+    assert measured(BOXES, nothing + np.array([0.5, 0, 0, 0]), nothing).iou == 0.0
+
+
+def test_a_map_is_off_by_its_error_beside_its_mean() -> None:
+    depth = np.full((2, 3, 5), 4.0)
+    assert measured(MAP, depth * 1.25, depth).relative == pytest.approx(0.25)
+    assert measured(MAP, depth * 0, depth * 0).relative == 0.0
+    assert measured(MAP, depth, depth * 0).relative == float("inf")
+
+
+def test_every_pixel_has_a_class_of_its_own() -> None:
+    logits = np.zeros((1, 3, 2, 2))
+    logits[:, 1] = 1.0
+    other = logits.copy()
+    other[0, 2, 0, 1] = 2.0
+    found = measured(PIXELS, other, logits)
+    assert (found.rows, found.agreement) == (4, 0.75)
+
+
+@pytest.mark.parametrize("output", [BOXES, MAP, PIXELS], ids=lambda o: o.kind)
+def test_no_bound_on_pictures_holds_what_is_not_finite(output: Output) -> None:
+    shape = {"boxes": (1, 2, 4), "map": (1, 3, 3), "logits": (1, 2, 3, 3)}[output.kind]
+    wanted, got = np.ones(shape), np.ones(shape)
+    got[(0,) * got.ndim] = np.nan
+    found = measured(output, got, wanted)
+    name = {"boxes": "iou", "map": "relative", "logits": "agreement"}[output.kind]
+    bound = 0.0 if HIGHER_IS_BETTER[name] else 1e9
+    assert Budget(((name, bound),)).misses(found)
+
+
 # --- rungs --------------------------------------------------------------------------------------
 
 
@@ -251,6 +313,8 @@ def test_a_rung_holds_its_bound_on_every_output_or_on_one() -> None:
     assert [m.split(":")[0] for m in every.missed] == ["last_hidden_state", "embedding"]
     only = rung("a", "b", comparison, bound="max_abs:0.05", bound_on="embedding")
     assert len(only.missed) == 1
+    both = rung("a", "b", comparison, bound="max_abs:0.05", bound_on="embedding,last_hidden_state")
+    assert both.missed == every.missed
     assert rung("a", "b", comparison, bound="max_abs:0.2").passed
     assert rung("a", "b", comparison).passed
 

@@ -30,11 +30,17 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
 def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
-    measures = {name for name, _ in Budget.parse(task.budget).bounds}
-    if task.outputs and task.outputs[-1].kind in ("logits", "span"):
-        assert measures in ({"agreement"}, {"kl"})
-    else:
-        assert measures == {"cosine", "worst_cosine"}
+    budget = Budget.parse(task.budget)
+    kinds = {o.kind for o in task.outputs if o.name in (task.judged or o.name)}
+    wanted = {
+        "logits": ({"agreement"}, {"kl"}, {"agreement", "iou"}),
+        "span": ({"agreement"},),
+        "map": ({"relative"},),
+    }
+    fitting = [sets for kind, sets in wanted.items() if kind in kinds]
+    measures = {name for name, _ in budget.bounds}
+    assert measures in (fitting[0] if fitting else [{"cosine", "worst_cosine"}])
+    assert ("iou" in measures) == ("boxes" in kinds)
 
 
 def test_a_graph_that_cannot_do_the_task_is_told_what_it_lacks() -> None:

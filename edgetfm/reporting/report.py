@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgetfm.bundle import Manifest
-from edgetfm.parity import Ledger, Measures, Rung
+from edgetfm.parity import Ledger, Measures, Rung, is_bound
 from edgetfm.reporting.chart import Chart, draw
 from edgetfm.reporting.explained import explain
 from edgetfm.reporting.tried import Item, chosen_of, judged, metric_of, name_of
@@ -131,7 +131,7 @@ def ledger_rows(ledger: Ledger) -> list[LedgerRow]:
 
 
 def _ledger_row(rung: Rung, output: str, measures: Measures) -> LedgerRow:
-    bound = rung.bound if rung.bound_on in ("", output) else ""
+    bound = rung.bound if is_bound(output, rung.bound_on) else ""
     missed = any(miss.startswith(f"{output}:") for miss in rung.missed)
     agreement = measures.agreement
     return LedgerRow(

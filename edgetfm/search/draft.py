@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.bundle import BundleWriter, Variant
-from edgetfm.parity import Budget, Ledger, Measures
+from edgetfm.parity import Budget, Ledger, Measures, is_bound
 from edgetfm.progress import Progress
 from edgetfm.proof import Subject
 from edgetfm.search.evidence import Evidence
@@ -58,7 +58,7 @@ class Draft:
     def use(self, measures: Mapping[str, Measures]) -> float:
         """How much of the budget these answers use up, on the outputs that it binds."""
         bound = self.subject.judged_output
-        held = [m for name, m in measures.items() if not bound or name == bound]
+        held = [m for name, m in measures.items() if is_bound(name, bound)]
         return Budget.parse(self.budget).use(held)
 
     def drop(self, precision: str) -> None:

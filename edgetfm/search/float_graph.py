@@ -14,7 +14,7 @@ from edgetfm.proof import Run, Subject, compare_alone, float_rungs
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
 from edgetfm.search.draft import FP32, Draft
-from edgetfm.signature import Feeds
+from edgetfm.signature import Feeds, is_batch
 
 if TYPE_CHECKING:
     from edgetfm.sources import Source
@@ -33,8 +33,9 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
     reference = opened.reference()
     draft.truth = ask(reference, evidence.cases, "PyTorch, shapes", draft.progress)
     draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
-    if opened.route == "adapter":
-        draft.subject = row_by_row(draft, reference, "transformers")
+    if opened.route in ("adapter", "module"):
+        who = "transformers" if opened.route == "adapter" else "the module"
+        draft.subject = row_by_row(draft, reference, who)
     del reference
     return_freed()
     module = opened.module()
@@ -45,6 +46,13 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
 
         draft.progress("exporting the graph", 0, 0)
         graph = adapt(module, signature.inputs, signature.outputs, progress=draft.progress)
+        graph = normalize(graph)
+    elif opened.route == "module":
+        from edgetfm.export.users_module import export_users_module
+        from edgetfm.quantize.normalize import normalize
+
+        draft.progress("exporting the graph", 0, 0)
+        graph = export_users_module(module, signature, evidence.cases, progress=draft.progress)
         graph = normalize(graph)
     else:
         ours = [eager(module)(feeds) for feeds in evidence.cases]
@@ -102,7 +110,7 @@ def row_by_row(draft: Draft, run: Run, who: str) -> Subject:
     """
     subject = draft.subject
     pairs = [(c, t) for c, t in zip(draft.evidence.cases, draft.truth, strict=True) if _rows(c) > 1]
-    if not pairs or not all(t.shape and t.shape[0] == "batch" for t in subject.signature.inputs):
+    if not pairs or not all(t.shape and is_batch(t.shape[0]) for t in subject.signature.inputs):
         return replace(subject, row_by_row=False)
     try:
         alone = compare_alone(subject, run, [c for c, _ in pairs], [t for _, t in pairs])
@@ -119,5 +127,4 @@ def row_by_row(draft: Draft, run: Run, who: str) -> Subject:
 
 
 def _rows(feeds: Feeds) -> int:
-    first = next(iter(feeds.values()))
-    return len(first) if first.ndim else 0
+    return min((len(array) if array.ndim else 0 for array in feeds.values()), default=0)

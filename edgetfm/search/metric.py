@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgetfm.errors import DataError, InputError
-from edgetfm.parity import HIGHER_IS_BETTER, Budget, Rung
+from edgetfm.parity import HIGHER_IS_BETTER, MEASURED, Budget, Rung, is_bound
 from edgetfm.proof import Run, Subject, session_run
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.scoring.evaluation import UserMetric, read_eval
@@ -95,14 +95,15 @@ def read_metric(
 
     Raises InputError too for a budget in a measure that the task's outputs do not have.
     """
-    bound = [o for o in subject.task.outputs if subject.judged_output in ("", o.name)]
-    if goal.max_drop and not any(o.kind in ("logits", "span") for o in bound):
+    bound = [o for o in subject.task.outputs if is_bound(o.name, subject.judged_output)]
+    if goal.max_drop:
+        kinds = {o.kind for o in bound}
+        known = [n for n in HIGHER_IS_BETTER if kinds & {*MEASURED.get(n, kinds)}]
         asked = {name for name, _ in Budget.parse(goal.max_drop).bounds}
-        if unfit := sorted(asked & {"agreement", "kl"}):
+        if unfit := sorted(asked - {*known}):
             raise InputError(
-                f"{' and '.join(unfit)} can be measured on scores alone, and "
-                f"{subject.task.name} gives {', '.join(o.name for o in bound)}: "
-                f"bind {', '.join(n for n in HIGHER_IS_BETTER if n not in ('agreement', 'kl'))}"
+                f"{' and '.join(unfit)} cannot be measured on what {subject.task.name} gives, "
+                f"{', '.join(o.name for o in bound)}: bind {', '.join(known)}"
             )
     return None if goal.evaluate is None else read_eval(goal.evaluate, subject.task, labels)
 
