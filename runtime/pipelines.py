@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgetfm.bundle import Bundle
 from edgetfm.errors import BundleError, InputError
@@ -15,6 +15,11 @@ from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.tasks import WAYS, Asked
 from edgetfm.tasks import OTHER
+
+if TYPE_CHECKING:
+    from edgetfm.runtime.generation.writer import Stream
+
+TEXT_GENERATION = "text-generation"
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,21 @@ class Pipeline:
         if not single:
             return answers
         return [answers[0]] if way.wrap and isinstance(answers[0], Mapping) else answers[0]
+
+    def stream(self, prompt: Any, /, **options: Any) -> Stream:
+        """The answer to one prompt, a text or a chat, in pieces as they are written.
+
+        Of bundles for text-generation only. Options are those of a call that say what is
+        generated; the text comes without its prompt. A stream that is closed, or left by an
+        exception, frees the memory of its cache.
+        """
+        if self.task != TEXT_GENERATION:
+            raise InputError(f"this bundle does {self.task}: only {TEXT_GENERATION} has a stream")
+        items, single = WAYS[self.task].items(prompt)
+        if not single:
+            raise InputError("a stream answers one prompt: a text, or a chat")
+        writer = self.asked.writer
+        return writer.stream(items[0], writer.defaults.changed(**options))
 
 
 def pipeline(path: str | os.PathLike[str], **load_options: Any) -> Pipeline:

@@ -21,6 +21,8 @@ Text = str | tuple[str, str]
 """One text, or a pair such as a question and its context."""
 
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+_STATE = ("past_key_values.", "num_logits_to_keep")
+"""What a decoder's inputs start with that are not text: its cache, and how much it answers."""
 _ASSETS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -31,17 +33,18 @@ class TextEncoder:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], signature: Signature) -> None:
-        unknown = [t.name for t in signature.inputs if t.name not in _FIELDS]
+        inputs = [t for t in signature.inputs if not t.name.startswith(_STATE)]
+        unknown = [t.name for t in inputs if t.name not in _FIELDS]
         if unknown:
             raise BundleError(f"no text becomes the input {', '.join(unknown)}")
         problems = _wrong(settings)
         if problems:
             raise BundleError(f"the text preprocessing is malformed:\n{listed(problems)}")
         self.folder = folder
-        self.names = tuple(t.name for t in signature.inputs)
-        self.dtypes = {t.name: t.dtype for t in signature.inputs}
+        self.names = tuple(t.name for t in inputs)
+        self.dtypes = {t.name: t.dtype for t in inputs}
         self.max_length: int | None = settings.get("max_length")
-        fixed = [axis for t in signature.inputs for axis in t.shape[1:2] if isinstance(axis, int)]
+        fixed = [axis for t in inputs for axis in t.shape[1:2] if isinstance(axis, int)]
         self.width: int | None = min(fixed, default=None)
         self.pad_token_id: int = settings.get("pad_token_id") or 0
         self.lowercase = bool(settings.get("lowercase", False))
@@ -115,6 +118,19 @@ class TextEncoder:
             finally:
                 tokenizer.no_truncation()
         return encodings
+
+    def ids(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """All tokens of a text, however many; the special ones that the model expects if wanted."""
+        with self._turn:
+            try:
+                encoding = self.tokenizer.encode(text, add_special_tokens=special_tokens)
+            except Exception as error:  # tokenizers raises bare exceptions
+                if not _is_unicode(text):
+                    raise InputError(
+                        "the text is not Unicode: it was not given as UTF-8"
+                    ) from error
+                raise InputError(f"the tokenizer cannot encode this: {error}") from error
+        return list(encoding.ids)
 
     def feeds(self, encodings: Sequence[Encoding]) -> Feeds:
         """The encodings as arrays [batch, longest]; padding has attention_mask 0."""

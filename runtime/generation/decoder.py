@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from edgetfm.errors import BundleError
+from edgetfm.errors import BundleError, listed
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.generation.cache import Cache, slots
 from edgetfm.runtime.model import Model
@@ -23,6 +23,9 @@ class Decoder:
         said = model.bundle.manifest.generation
         self.model = model
         self.slots = slots(model.session.signature)
+        problems = _wrong(said)
+        if problems:
+            raise BundleError(f"the manifest's 'generation' is malformed:\n{listed(problems)}")
         self.context: int = said["context"]
         self.bos: int | None = said.get("bos")
         self.eos: tuple[int, ...] = tuple(said.get("eos", ()))
@@ -39,6 +42,21 @@ class Decoder:
     def cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache."""
         return Cache(self.slots, batch, capacity, self.device)
+
+
+def _wrong(said: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a manifest's `generation`."""
+    problems = []
+    if not (type(said.get("context")) is int and said["context"] > 0):
+        problems.append(f"context is {said.get('context')!r}, expected a number of tokens")
+    for name in ("bos", "pad"):
+        value = said.get(name)
+        if value is not None and not (type(value) is int and value >= 0):
+            problems.append(f"{name} is {value!r}, expected a token id or null")
+    eos = said.get("eos", [])
+    if not (isinstance(eos, (list, tuple)) and all(type(i) is int and i >= 0 for i in eos)):
+        problems.append(f"eos is {eos!r}, expected a list of token ids")
+    return problems
 
 
 class Binding:

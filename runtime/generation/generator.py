@@ -91,12 +91,14 @@ class Generator:
         kept = self._take(row.prompt, needed)
         binding = Binding(self.decoder, kept.cache)
         logits = None
-        while len(kept.tokens) < len(row.prompt):
+        while len(kept.tokens) < len(row.prompt) and not row.stopping:
             chunk = row.prompt[len(kept.tokens) :][:CHUNK]
             logits = binding.step(np.array([chunk]), [len(kept.tokens) + len(chunk)])
             kept.tokens += chunk
-        assert logits is not None  # _take leaves at least one token to read
-        yield from self._answer(row, binding, kept, logits[0, 0])
+        if row.stopping or logits is None:
+            row.reason = "cancelled"
+        else:
+            yield from self._answer(row, binding, kept, logits[0, 0])
         self._kept.append(kept)
 
     def _answer(self, row: Row, binding: Binding, kept: _Kept, logits: Array) -> Iterator[Pieces]:

@@ -34,6 +34,7 @@ class Row:
         self.tokens: list[int] = []
         self.text = ""
         self.reason: Reason | None = None
+        self.stopping = False
         self.sampler = Sampler(options, self.prompt, number=number)
         self._stream = None
         if text_of is not None:
@@ -65,19 +66,16 @@ class Row:
                 self.reason = "stop string"
         if self.reason is None and self.room <= 0:
             self.reason = self._limit_reason
+        if self.reason is None and self.stopping:
+            self.reason = "cancelled"
         if self.reason is not None:
             piece += self._rest()
         self.text += piece
         return piece
 
-    def cancel(self) -> str:
-        """End it here; the text that was held back."""
-        if self.reason is not None:
-            return ""
-        self.reason = "cancelled"
-        piece = self._rest()
-        self.text += piece
-        return piece
+    def stop(self) -> None:
+        """End it with the next token, or before the first one."""
+        self.stopping = True
 
     def _rest(self) -> str:
         """What was held back, now that nothing follows."""

@@ -11,6 +11,7 @@ from edgetfm.runtime.tasks import (
     classification,
     embeddings,
     fill_mask,
+    generation,
     other,
     question_answering,
     token_classification,
@@ -45,6 +46,7 @@ WAYS: dict[str, Way] = {
     "question-answering": Way(question_answering.qa_items, question_answering.answer_questions),
     "image-classification": Way(image_items, classification.classify_images),
     "image-feature-extraction": Way(image_items, embeddings.embed_images),
+    "text-generation": Way(generation.prompt_items, generation.generate_texts),
     "other": Way(other.any_items, other.answer_with_outputs),
 }
 

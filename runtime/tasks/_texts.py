@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from edgetfm.signature import Feeds
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
+    from edgetfm.runtime.generation.writer import Writer
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -27,6 +30,13 @@ class Asked:
     preprocessor: Preprocessor
     labels: tuple[str, ...]
     config: Mapping[str, Any]
+
+    @cached_property
+    def writer(self) -> Writer:
+        """What writes text with the model; it keeps the cache of the last answer."""
+        from edgetfm.runtime.generation.writer import Writer
+
+        return Writer(self.model, self.preprocessor.text_encoder)
 
     def label(self, index: int) -> str:
         """The name of a class."""
