@@ -57,6 +57,7 @@ def _parse(path: Path) -> Any:
 
 HEADS = {
     "ForMaskedLM": "fill-mask",
+    "ForCausalLM": "text-generation",
     "ForPreTraining": "fill-mask",
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",

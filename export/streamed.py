@@ -13,7 +13,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from edgetfm.export.to_onnx import made_plain, trace
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import Array, TensorSpec
+from edgetfm.signature import TensorSpec
+
+OPTIONAL = {"num_logits_to_keep": np.array(1, np.int64)}
+"""Inputs that a graph has a value for: whoever only decodes need not know that there are more
+logits to be had than those of the last token."""
 
 
 def to_onnx_streamed(
@@ -22,13 +26,13 @@ def to_onnx_streamed(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     *,
-    defaults: Mapping[str, Array] | None = None,
     progress: Progress = quiet,
 ) -> ir.Model:
     """The graph of a module on the meta device, as `to_onnx` gives it of one with its weights.
 
     The initializers are lazy tensors, which read, rename, pack and convert a weight to float32
-    whenever they are asked for their values. defaults: values of inputs that may be left out.
+    whenever they are asked for their values. An input named in OPTIONAL has a value, so that it
+    may be left out.
     """
     progress("tracing", 0, 1)
     buffers = {name: LazyWeight.of(b) for name, b in skeleton.named_buffers()}
@@ -37,10 +41,10 @@ def to_onnx_streamed(
         model = trace(skeleton, inputs, outputs)
     _fill(model, {**weights, **buffers})
     model = made_plain(model, inputs, outputs, progress)
-    for name, value in (defaults or {}).items():
-        (given,) = (v for v in model.graph.inputs if v.name == name)
-        given.const_value = ir.tensor(value, name=name)
-        model.graph.initializers.add(given)
+    for value in model.graph.inputs:
+        if value.name in OPTIONAL:
+            value.const_value = ir.tensor(OPTIONAL[value.name], name=value.name)
+            model.graph.initializers.add(value)
     return model
 
 

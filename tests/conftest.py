@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.decoders import export_decoder, make_tiny_decoder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -84,6 +87,32 @@ def tiny_hf() -> Callable[..., Path]:
 def tiny_tokenizer() -> Callable[[str], Any]:
     """tiny_tokenizer(model_type): the tokenizer that `tiny_hf` saves."""
     return make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder() -> Callable[..., Path]:
+    """tiny_decoder(model_type, folder, **config): a random tiny decoder as a Hugging Face folder.
+
+    gpt2, llama, mistral, qwen2, qwen3 or gemma3_text, with a byte-level tokenizer made of CORPUS
+    and a chat template. `config` overrides single values.
+    """
+    return partial(make_tiny_decoder, texts=CORPUS)
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
+    """tiny_decoder_bundle(model_type, **config): `tiny_decoder`'s fp32 graph, once a session."""
+    made: dict[Any, Exported] = {}
+
+    def get(model_type: str, **config: Any) -> Exported:
+        key = (model_type, repr(config))
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"decoder-{model_type}")
+            source = make_tiny_decoder(model_type, folder / "source", texts=CORPUS, **config)
+            made[key] = Exported(export_decoder(source, folder / "bundle"), source)
+        return made[key]
+
+    return get
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,17 @@ def _caches(c: CacheSizes, prefix: str, length: str) -> tuple[TensorSpec, ...]:
         for i in range(c.layers)
         for part in ("key", "value")
     )
+
+
+def cache_of(c: Any) -> dict[str, Any]:
+    """What a manifest says of a decoder's cache."""
+    return {
+        "context": c.context,
+        "layers": c.layers,
+        "kv_heads": c.kv_heads,
+        "head_size": c.head_size,
+        "window": c.sees,
+    }
 
 
 def past_of(tensors: Mapping[str, Tensor], c: CacheSizes, batch: int) -> list[Cache]:

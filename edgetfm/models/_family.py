@@ -162,7 +162,8 @@ class Family:
 
     build: (config, task name) -> a torch.nn.Module in eval mode whose `forward` takes the inputs
     of `inputs(config, task)` by name, in that order, and returns a dict of the task's outputs.
-    config: a frozen dataclass whose fields are JSON values.
+    config: a frozen dataclass whose fields are JSON values. cache: of decoders, what of a config
+    the manifest of a bundle says: the context, the window, and the sizes of the cache.
     """
 
     name: str
@@ -172,6 +173,12 @@ class Family:
     inputs: Callable[[Any, str], tuple[TensorSpec, ...]]
     outputs: Callable[[Any, str], tuple[TensorSpec, ...]]
     from_hf: FromHF | None = None
+    cache: Callable[[Any], dict[str, Any]] | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether its graph is traced without weights, which go from file to file one by one."""
+        return self.cache is not None
 
     def check_task(self, task: str) -> None:
         """Raise a SourceError if the family has no such head."""

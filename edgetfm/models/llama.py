@@ -21,7 +21,14 @@ from edgetfm.layers.linear import Linear
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.rotary import SCALINGS, Rotary
 from edgetfm.models._config import check_config
-from edgetfm.models._decoder import answer, decoder_inputs, decoder_outputs, kept_rows, past_of
+from edgetfm.models._decoder import (
+    answer,
+    cache_of,
+    decoder_inputs,
+    decoder_outputs,
+    kept_rows,
+    past_of,
+)
 from edgetfm.models._family import AddOne, Drop, Family, FromHF, Pack, Rename, Transpose, When
 from edgetfm.models._hf import Reader
 
@@ -82,6 +89,16 @@ class LlamaConfig:
             self.rope_base, self.rope_scaling, self.rope_factor, self.rope_original,
             self.rope_low, self.rope_high, self.rope_amplitude,
         )  # fmt: skip
+
+    @property
+    def longest(self) -> int:
+        """The most tokens a text may have."""
+        return self.context
+
+    @property
+    def sees(self) -> int | None:
+        """How many tokens the layer that sees most sees; None is all of them."""
+        return self.window if set(self.kinds) == {"l"} else None
 
     def is_local(self, layer: int) -> bool:
         """Whether a layer sees the last `window` tokens only."""
@@ -298,6 +315,7 @@ FAMILY = Family(
     build=Llama,
     inputs=decoder_inputs,
     outputs=decoder_outputs,
+    cache=cache_of,
     from_hf=FromHF(
         model_types=("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),
         config=_config_from_hf,

@@ -13,12 +13,13 @@ import torch
 
 from edgetfm.errors import SourceError
 from edgetfm.layers.pooling import normalize, pool
-from edgetfm.signature import Feeds
+from edgetfm.signature import CACHE_INPUTS, Feeds
 from edgetfm.sources._source import Oracle
 
 _AUTO = {
     "feature-extraction": "AutoModel",
     "fill-mask": "AutoModelForMaskedLM",
+    "text-generation": "AutoModelForCausalLM",
     "text-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
@@ -57,7 +58,11 @@ def transformers_oracle(
     def run(feeds: Feeds) -> Feeds:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
+            tensors = {
+                name: torch.from_numpy(array)
+                for name, array in feeds.items()
+                if not name.startswith(CACHE_INPUTS)  # whole texts are asked, nothing is past
+            }
             outputs = _outputs(model(**tensors), tensors, task, config)
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 

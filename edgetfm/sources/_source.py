@@ -11,11 +11,14 @@ import torch
 from torch import nn
 
 from edgetfm.models._family import Family
+from edgetfm.models._lazy import LazyWeight
 from edgetfm.proof import Subject
 from edgetfm.signature import Feeds, Signature, nested
 from edgetfm.tasks import TASKS
 
 Oracle = Callable[[Feeds], Feeds]
+Streamed = tuple[nn.Module, dict[str, LazyWeight]]
+"""A module without weights (its tensors are on the meta device), and the weights by name."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Source:
     config. assets: files that go to a bundle's root. preprocessing: for the manifest. sample:
     example inputs of a checkpoint of ours. cases: what a module is proven on, if it came with
     inputs, and examples: those whose rows are calibrated on. notes: what the user should hear.
+    generation: of a decoder, what the manifest says of its cache and tokens.
     """
 
     kind: Literal["huggingface", "checkpoint", "module"]
@@ -45,6 +49,8 @@ class Source:
     examples: Feeds | None = None
     notes: tuple[str, ...] = ()
     route: str = "native"
+    generation: dict[str, Any] = field(default_factory=dict)
+    build_streamed: Callable[[], Streamed] | None = None
 
     @property
     def signature(self) -> Signature:
@@ -62,6 +68,16 @@ class Source:
     def module(self) -> nn.Module:
         """The family's module with the weights, for inference, in float32."""
         return self.build_module()
+
+    @property
+    def streams(self) -> bool:
+        """Whether the graph can be made without all weights in memory, by `streamed`."""
+        return self.build_streamed is not None
+
+    def streamed(self) -> Streamed:
+        """The module without its weights, and those as they are read one by one."""
+        assert self.build_streamed is not None
+        return self.build_streamed()
 
     def reference(self) -> Oracle:
         """The oracle: the same weights in eager PyTorch, arrays in and out, in float32."""

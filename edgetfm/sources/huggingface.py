@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -15,8 +15,10 @@ from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
+from edgetfm.models._lazy import LazyWeight
 from edgetfm.sources import _hub, _reference, _weights
-from edgetfm.sources._source import Source
+from edgetfm.sources._generation import read_generation
+from edgetfm.sources._source import Source, Streamed
 from edgetfm.sources.adapter import open_adapted
 from edgetfm.tasks import task_named
 
@@ -52,6 +54,7 @@ def open_huggingface(
     left_out = _check(family, config, task_name, paths)
     senses = task_named(task_name).senses
     prepared = assets.read_inputs(folder, senses, config, trust_remote_code=trust_remote_code)
+    files, generation = _generation(folder, hf, family, config)
     return Source(
         kind="huggingface",
         name=name,
@@ -68,11 +71,15 @@ def open_huggingface(
         build_reference=lambda: _reference.transformers_oracle(
             folder, task_name, config, trust_remote_code=trust_remote_code
         ),
-        assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
+        assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets, **files},
         preprocessing=prepared.preprocessing,
         labels=_labels(hf) if task_name.endswith("-classification") else (),
         licence=assets.read_licence(folder),
         notes=(*left_out, *prepared.notes),
+        generation=generation,
+        build_streamed=(lambda: _streamed(family, config, task_name, paths))
+        if family.streams
+        else None,
     )
 
 
@@ -114,7 +121,8 @@ def _complete(
 def _task(raw: Mapping[str, Any], folder: Path, family: Family, wanted: str | None) -> str:
     if wanted is not None:
         return task_named(wanted).name
-    features = next(t for t in family.tasks if t.endswith("feature-extraction"))
+    bodies = (t for t in family.tasks if t.endswith("feature-extraction"))
+    features = next(bodies, family.tasks[0])
     if (folder / "modules.json").is_file():
         return features
     head = assets.read_head(raw)
@@ -163,6 +171,24 @@ def _module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Mod
     _weights.fill(module, _rewritten(family, paths))
     fold_scales(module)
     return module
+
+
+def _streamed(family: Family, config: Any, task: str, paths: list[Path]) -> Streamed:
+    assert family.from_hf is not None
+    opened = {n: LazyWeight.of(w) for n, w in _weights.open_weights(paths).items()}
+    module = _weights.empty(lambda: family.build(config, task)).eval()
+    weights: Any = family.from_hf.rewrite(cast(Any, opened))
+    return module, {name: weights[name] for name in module.state_dict()}
+
+
+def _generation(
+    folder: Path, hf: Mapping[str, Any], family: Family, config: Any
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a decoder, and what a manifest says of how it generates; nothing of others."""
+    if family.cache is None:
+        return {}, {}
+    files, tokens = read_generation(folder, hf)
+    return files, {**family.cache(config), **tokens}
 
 
 def _labels(hf: Mapping[str, Any]) -> tuple[str, ...]:

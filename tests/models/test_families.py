@@ -55,9 +55,9 @@ def test_every_file_is_one_family_named_as_the_file() -> None:
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SourceError, match="bert, vit"):
-        models.family_named("gpt")
-    assert models.family_for("gpt2") is None
+    with pytest.raises(SourceError, match="bert, .*vit"):
+        models.family_named("mamba")
+    assert models.family_for("mamba") is None
 
 
 @pytest.mark.parametrize(
