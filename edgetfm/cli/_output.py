@@ -76,6 +76,11 @@ class Output:
         if not self.as_json:
             self._write(text)
 
+    def piece(self, text: str) -> None:
+        """A part of a line, shown at once; nothing with --json."""
+        if not self.as_json:
+            self._write(text, end="")
+
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
         click.echo(text, err=True)
@@ -115,9 +120,9 @@ class Output:
         again = "" if self.debug else "; run again with --debug and report it with what it prints"
         return name, f"this is a bug in edgetfm: {name}: {error}{again}", EdgetfmError.exit_code
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, end: str = "\n") -> None:
         stream = self._stream or sys.stdout
-        click.echo(text, file=stream)
+        click.echo(text + end, file=stream, nl=False)
         stream.flush()
 
 

@@ -6,19 +6,25 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgetfm.cli._generation import chosen, generation_options, refuse, say
 from edgetfm.cli._output import Output
 from edgetfm.cli._verb import device, verb
 from edgetfm.errors import InputError
+
+if TYPE_CHECKING:
+    from edgetfm.runtime import Pipeline
 
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--context", help="The text a question is about (question-answering).")
+@generation_options
+@click.option("--chat", is_flag=True, help="Each INPUT is a message to a model that chats.")
 @click.option("--precision", help="A variant of the bundle; its default if not given.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of one operation.")
 @device()
@@ -27,13 +33,15 @@ def command(
     bundle: Path,
     inputs: tuple[str, ...],
     context: str | None,
+    chat: bool,
     precision: str | None,
     threads: int | None,
     device: str,
+    **options: Any,
 ) -> None:
-    """Answer for each INPUT: a text, a question or the path of an image.
+    """Answer for each INPUT: a text, a question, the path of an image, a prompt to go on from.
 
-    `-` reads inputs from stdin, a line each.
+    `-` reads inputs from stdin, a line each. Generated text is printed as it comes.
     """
     from edgetfm.cli._text import answer_text
     from edgetfm.runtime import pipeline
@@ -46,6 +54,10 @@ def command(
             if context is None
             else f"--context is for question-answering, and this bundle does {task}"
         )
+    if task == "text-generation":
+        _generate(out, pipe, _items(inputs), chat, chosen(options))
+        return
+    refuse({**options, "chat": chat}, task)
     answers = []
     for item in _items(inputs):
         with warnings.catch_warnings(record=True) as said:
@@ -57,6 +69,21 @@ def command(
         out.line(answer_text(item, answer))
     if out.as_json:
         out.result({"task": task, "answers": answers}, str)
+
+
+def _generate(
+    out: Output, pipe: Pipeline, prompts: Iterator[str], chat: bool, options: dict[str, Any]
+) -> None:
+    """Print what goes on from each prompt, or answers it, as it is written."""
+    answers = []
+    for prompt in prompts:
+        with pipe.stream([{"role": "user", "content": prompt}] if chat else prompt, **options) as s:
+            say(out, s)
+        tokens = {"prompt": s.prompt_tokens, "generated": len(s.tokens)}
+        output = [{"generated_text": s.text}]
+        answers.append({"input": prompt, "output": output, "tokens": tokens, "ended": s.reason})
+    if out.as_json:
+        out.result({"task": pipe.task, "answers": answers}, str)
 
 
 def _items(inputs: tuple[str, ...]) -> Iterator[Any]:
