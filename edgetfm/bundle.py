@@ -13,6 +13,7 @@ from typing import Any, Self
 from edgetfm import files
 from edgetfm.errors import BundleError, InputError, OutputError, listed
 from edgetfm.folders import NewFolder, finish_interrupted_swap
+from edgetfm.neighbours import adapted
 from edgetfm.signature import Signature
 from edgetfm.tasks import TASKS
 
@@ -30,11 +31,11 @@ SUFFIXES = {
     "int8": "_int8",
     "int8-weight": "_quantized",
     "int4": "_q4",
-    "int8-static": "_int8_static",
+    "int8-static": "_uint8",
     "a16w8": "_a16w8",
 }
-"""Precision -> the suffix of its file; Transformers.js knows the first five (as fp32, fp16, int8,
-q8 and q4)."""
+"""Precision -> the suffix of its file: the one that Transformers.js looks for, for all that have
+one there (`neighbours.DTYPES`)."""
 
 
 @dataclass(frozen=True)
@@ -346,12 +347,20 @@ class BundleWriter:
         return dict(self._entries)
 
     def commit(self, manifest: Manifest) -> Bundle:
-        """Write the manifest and put the bundle in place; the old one survives until then."""
+        """Write the manifest and put the bundle in place; the old one survives until then.
+
+        What neighbours read besides it is made to say the same (`edgetfm.neighbours`).
+        """
+        for name, data in adapted(self._content, manifest).items():
+            self.write(name, data)
         final = Manifest.from_json(replace(manifest, files=self._entries).to_json())
         self.write(MANIFEST, json.dumps(final.to_json(), indent=2, ensure_ascii=False) + "\n")
         self._check_target()  # it may have appeared since
         self._folder.commit(replace=self.force)
         return Bundle(self.target, final)
+
+    def _content(self, relative: str) -> bytes | None:
+        return self.path(relative).read_bytes() if relative in self._entries else None
 
     def __exit__(
         self,
