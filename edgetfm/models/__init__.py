@@ -31,6 +31,7 @@ TABLE: dict[str, Row] = {
             "token-classification",
         ),
     ),
+    "gpt": Row("edgetfm.models.gpt", ("gpt2",), ("text-generation",)),
     "llama": Row(
         "edgetfm.models.llama",
         ("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),

@@ -55,7 +55,7 @@ def test_every_file_is_one_family_named_as_the_file() -> None:
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SourceError, match="bert, .*vit"):
+    with pytest.raises(SourceError, match=r"bert, .*vit"):
         models.family_named("mamba")
     assert models.family_for("mamba") is None
 
