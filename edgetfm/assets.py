@@ -148,7 +148,7 @@ def read_tokenizer(
     token, number = next(((t, n) for t, n in known if n is not None), (candidates[0], 0))
     limits = (config.get("model_max_length"), sentence.get("max_seq_length"), longest)
     entry: dict[str, Any] = {
-        "max_length": min(int(x) for x in limits if _is_number(x) and 0 < x < 1e9),
+        "max_length": min(int(x) for x in limits if is_number(x) and 0 < x < 1e9),
         "pad_token_id": number,
         "pad_token": token,
     }
@@ -192,7 +192,8 @@ def _tokenizer_json(folder: Path, trust_remote_code: bool) -> str:
             ) from error
 
 
-def _is_number(value: Any) -> TypeGuard[int | float]:
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value of a file is a number, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -217,112 +218,20 @@ def _check_ids(tokenizer: Any, vocabulary: int, folder: Path) -> None:
         )
 
 
-# --- images -------------------------------------------------------------------------------------
-
-_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-
-
-def read_image_size(folder: Path, known: Any) -> tuple[int, int]:
-    """(height, width) of the pictures that preprocessor_config.json makes.
-
-    known: the size in the model's config, for a processor that names none; 224 without either.
-    """
-    data = read_json(folder / "preprocessor_config.json")
-    size = data.get("crop_size") if data.get("do_center_crop") else data.get("size")
-    if isinstance(size, dict) and set(size) == {"shortest_edge"} and "crop_pct" in data:
-        size = size["shortest_edge"]
-    if size is None or (isinstance(size, dict) and not {"height", "width"} <= set(size)):
-        size = known if known is not None else 224
-    height, width = _square(list(size) if isinstance(size, tuple) else size)
-    return height, width
-
-
-def read_image_processor(folder: Path, config: Any) -> Prepared:
-    """How a picture becomes pixel values, from preprocessor_config.json.
-
-    Without one: resized exactly, values from -1 to 1, and a note that says so.
-    """
-    height, width = config.image_size
-    path = folder / "preprocessor_config.json"
-    data = read_json(path)
-    size = data.get("size", {"height": height, "width": width})
-    crop = _square(data.get("crop_size", [height, width])) if data.get("do_center_crop") else None
-    resize = _resize(size, path) if data.get("do_resize", True) else {"mode": "none"}
-    if resize["mode"] == "shortest_edge" and "crop_pct" in data:
-        resize, crop = _cropped_share(int(resize["edge"]), data["crop_pct"], path)
-    target = resize.get("size", [height, width])
-    final = crop or target
-    channels = config.channels
-    mean = data.get("image_mean") or [0.5] * channels
-    std = data.get("image_std") or [0.5] * channels
-    if not data.get("do_normalize", True):
-        mean, std = [0.0] * channels, [1.0] * channels
-    problems = []
-    if final != [height, width]:
-        problems.append(f"{path} makes images of {final}, the model takes {[height, width]}")
-    resample = _RESAMPLE.get(data.get("resample", 2))
-    if resample is None:
-        problems.append(f"{path}: resample {data.get('resample')!r} is not honoured")
-    for name, values in (("image_mean", mean), ("image_std", std)):
-        if not isinstance(values, list) or len(values) != channels:
-            problems.append(f"{path}: {name} is {values!r}, expected {channels} numbers")
-    if problems:
-        raise SourceError("\n".join(problems))
-    rescale = data.get("rescale_factor", 1 / 255) if data.get("do_rescale", True) else 1.0
-    entry = {
-        "size": target,
-        "resample": resample,
-        "resize": resize,
-        "crop": crop,
-        "rescale": float(rescale),
-        "mean": [float(x) for x in mean],
-        "std": [float(x) for x in std],
-        "channels": channels,
-    }
-    assets = {path.name: path.read_bytes()} if path.is_file() else {}
-    note = f"{folder} has no {path.name}: images are resized exactly, values go from -1 to 1"
-    return Prepared(assets, {"image": entry}, () if assets else (note,))
-
-
-def _square(size: Any) -> list[int]:
-    """[height, width] of a number, a pair or an object with height and width."""
-    if isinstance(size, dict):
-        size = [size.get("height"), size.get("width")]
-    sides = size if isinstance(size, list) else [size, size]
-    if len(sides) != 2 or not all(isinstance(s, int) and s > 0 for s in sides):
-        raise SourceError(f"{size!r} is not the size of an image")
-    return [int(s) for s in sides]
-
-
-def _resize(size: Any, path: Path) -> dict[str, Any]:
-    if isinstance(size, dict) and set(size) == {"shortest_edge"}:
-        edge = size["shortest_edge"]
-        if not isinstance(edge, int) or edge < 1:
-            raise SourceError(f"{path}: the shortest edge is {edge!r}")
-        return {"mode": "shortest_edge", "edge": edge}
-    return {"mode": "exact", "size": _square(size)}
-
-
-_WHOLE_FROM = 384
-"""Pixels from which ConvNeXt's processor resizes to a square and crops nothing."""
-
-
-def _cropped_share(edge: int, share: Any, path: Path) -> tuple[dict[str, Any], list[int] | None]:
-    """ConvNeXt's resize and crop: the middle `share` of each side is what the model sees."""
-    if edge >= _WHOLE_FROM:
-        return {"mode": "exact", "size": [edge, edge]}, None
-    if not _is_number(share) or not 0 < share <= 1:
-        raise SourceError(f"{path}: crop_pct is {share!r}, expected a share of 1")
-    return {"mode": "shortest_edge", "edge": int(edge / share)}, [edge, edge]
-
-
 # --- all senses ---------------------------------------------------------------------------------
+
+
+def _image_processor(folder: Path, config: Any) -> Prepared:
+    from edgetfm.image_processors import read_image_processor
+
+    return read_image_processor(folder, config)
+
 
 _READERS: dict[str, Callable[[Path, Any, bool], Prepared]] = {
     "text": lambda folder, config, trust: read_tokenizer(
         folder, longest=config.longest, vocabulary=config.vocabulary, trust_remote_code=trust
     ),
-    "image": lambda folder, config, _trust: read_image_processor(folder, config),
+    "image": lambda folder, config, _trust: _image_processor(folder, config),
 }
 """Sense -> how its inputs are made, by the files in a folder and the model's config."""
 

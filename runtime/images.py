@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from edgetfm.errors import BundleError, InputError, MissingExtra
+from edgetfm.runtime.resizing import MODES, Resize
 from edgetfm.signature import Array, Feeds, Signature
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Picture = Any
 """A path, a Pillow image, or a uint8 array [h, w] or [h, w, c] with 1, 3 or 4 channels."""
+
+_SQUARE = 512
+"""Pixels, for what depends on a picture's size where there is no picture."""
 
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -27,20 +31,19 @@ class ImageReader:
     """Pictures to one float input [batch, channels, height, width], in this order of steps:
     resize, center crop, times `rescale`, minus `mean`, over `std`.
 
-    edge: resize the shorter edge to this length; None is to `size`, whatever the aspect ratio.
+    order: of the three colours, `rgb` or `bgr`.
     """
 
     name: str
     dtype: str
-    size: tuple[int, int]
-    resize: bool
-    edge: int | None
+    resize: Resize
     resample: str
     crop: tuple[int, int] | None
     rescale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channels: int
+    order: str = "rgb"
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], signature: Signature) -> Self:
@@ -50,36 +53,43 @@ class ImageReader:
         spec = signature.inputs[0]
         try:
             channels = int(settings.get("channels", 3))
-            resize = settings.get("resize") or {"mode": "none"}
-            mode, crop = resize["mode"], settings.get("crop")
-            size = resize.get("size", settings["size"])
+            crop = settings.get("crop")
             reader = cls(
                 name=spec.name,
                 dtype=spec.dtype,
-                size=(int(size[0]), int(size[1])),
-                resize=mode != "none",
-                edge=int(resize.get("edge", min(size))) if mode == "shortest_edge" else None,
+                resize=Resize.from_settings(
+                    settings.get("resize") or {}, settings.get("size", (1, 1))
+                ),
                 resample=str(settings.get("resample", "bilinear")),
                 crop=None if crop is None else (int(crop[0]), int(crop[1])),
                 rescale=float(settings.get("rescale", 1.0)),
                 mean=_per_channel(settings.get("mean", 0.0), channels),
                 std=_per_channel(settings.get("std", 1.0), channels),
                 channels=channels,
+                order=str(settings.get("order", "rgb")),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise BundleError(
                 f"the image preprocessing is malformed: {type(error).__name__} {error}"
             ) from error
-        if mode not in ("exact", "shortest_edge", "none") or reader.resample not in _FILTERS:
+        if reader.resize.mode not in MODES or reader.resample not in _FILTERS:
             raise BundleError(
-                f"the image preprocessing has mode '{mode}' and filter '{reader.resample}'; known "
-                f"are exact, shortest_edge and none, and {', '.join(_FILTERS)}"
+                f"the image preprocessing has mode '{reader.resize.mode}' and filter "
+                f"'{reader.resample}'; known are {', '.join(MODES)}, and {', '.join(_FILTERS)}"
             )
-        if min(*reader.size, *(reader.crop or (1,)), 1 if reader.edge is None else reader.edge) < 1:
+        if min(*reader.resize.numbers, *(reader.crop or (1,))) < 1:
             raise BundleError("the image preprocessing has a size, crop or edge below 1")
-        if channels not in (1, 3) or 0.0 in reader.std:
-            raise BundleError("the image preprocessing needs 1 or 3 channels and no std of 0")
+        if channels not in (1, 3) or 0.0 in reader.std or reader.order not in ("rgb", "bgr"):
+            raise BundleError(
+                "the image preprocessing needs 1 or 3 channels, in the order rgb or bgr, and no "
+                "std of 0"
+            )
         return reader
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """(height, width) of what a square picture becomes."""
+        return self.crop or self.resize(_SQUARE, _SQUARE)
 
     def __call__(self, pictures: Picture | Sequence[Picture]) -> Feeds:
         """The pictures as one batch; a single picture is a batch of one."""
@@ -99,22 +109,21 @@ class ImageReader:
     def read(self, picture: Picture) -> Array:
         """One picture as float32 [channels, height, width]."""
         image = _converted(opened(picture), "L" if self.channels == 1 else "RGB")
-        if self.resize:
-            height, width = self._resized(image.height, image.width)
+        height, width = self.resize(image.height, image.width)
+        if min(height, width) < 1:
+            raise InputError(
+                f"an image of {image.height} x {image.width} pixels is too small for this model"
+            )
+        if self.resize.mode != "none":
             image = image.resize((width, height), _filter(self.resample))
         pixels = np.asarray(image)
         if self.crop is not None:
             pixels = center_crop(pixels, self.crop)
         pixels = pixels.reshape(*pixels.shape[:2], self.channels)
+        if self.order == "bgr":
+            pixels = pixels[:, :, ::-1]
         values = (pixels * self.rescale - np.array(self.mean)) / np.array(self.std)
         return np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)
-
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
-        if self.edge is None:
-            return self.size
-        short, long = sorted((height, width))
-        scaled = int(self.edge * long / short)
-        return (self.edge, scaled) if height <= width else (scaled, self.edge)
 
 
 def _per_channel(value: Any, channels: int) -> tuple[float, ...]:

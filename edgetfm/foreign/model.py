@@ -21,6 +21,7 @@ from edgetfm.errors import InputError, OutputError, SourceError, listed
 from edgetfm.files import sha256
 from edgetfm.foreign.files import graph_file, home_of
 from edgetfm.graphs import external_files, read_graph, save_graph, write_graph
+from edgetfm.image_processors import read_image_processor
 from edgetfm.proof import Run, Subject, session_run
 from edgetfm.quantize.normalize import check_float, name_nodes, normalize
 from edgetfm.runtime.memory import return_freed
@@ -161,7 +162,7 @@ def _prepared(
         shape = SimpleNamespace(
             image_size=size, channels=channels if isinstance(channels, int) else 3
         )
-        return assets.read_image_processor(home, shape)
+        return read_image_processor(home, shape)
     return assets.Prepared()
 
 

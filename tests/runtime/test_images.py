@@ -10,7 +10,12 @@ import pytest
 from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
+from transformers.models.detr.image_processing_pil_detr import DetrImageProcessorPil
+from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
+from transformers.models.glpn.image_processing_pil_glpn import GLPNImageProcessorPil
+from transformers.models.mobilevit.image_processing_pil_mobilevit import MobileViTImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
 
 from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime.images import ImageReader, center_crop
@@ -52,6 +57,43 @@ PROCESSORS: dict[str, tuple[Any, dict[str, Any]]] = {
             image_mean=MEAN, image_std=STD, resample=1, size={"height": 96, "width": 160}
         ),
         {"size": [96, 160], "resample": "lanczos"},
+    ),
+    "shorter edge, not too long": (
+        DetrImageProcessorPil(
+            image_mean=MEAN, image_std=STD, size={"shortest_edge": 97, "longest_edge": 131}
+        ),
+        {"resize": {"mode": "shortest_edge", "edge": 97, "longest": 131}},
+    ),
+    "sides that YOLOS' patches divide": (
+        YolosImageProcessorPil(
+            image_mean=MEAN, image_std=STD, size={"shortest_edge": 97, "longest_edge": 131}
+        ),
+        {"resize": {"mode": "shortest_edge", "edge": 97, "longest": 131, "multiple": 16}},
+    ),
+    "one side fits": (
+        DPTImageProcessorPil(
+            image_mean=MEAN,
+            image_std=STD,
+            size={"height": 90, "width": 120},
+            keep_aspect_ratio=True,
+            ensure_multiple_of=14,
+        ),
+        {"resize": {"mode": "fit", "size": [90, 120], "multiple": 14}, "resample": "bicubic"},
+    ),
+    "the next smaller multiple": (
+        GLPNImageProcessorPil(do_normalize=True, image_mean=MEAN, image_std=STD),
+        {"resize": {"mode": "multiple", "multiple": 32}},
+    ),
+    "blue first": (
+        MobileViTImageProcessorPil(crop_size=224),
+        {
+            "resize": {"mode": "shortest_edge", "edge": 224},
+            "crop": [224, 224],
+            "resample": "bicubic",
+            "order": "bgr",
+            "mean": [0.0] * 3,
+            "std": [1.0] * 3,
+        },
     ),
     "crop larger than the image": (
         DeiTImageProcessorPil(

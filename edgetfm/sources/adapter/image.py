@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from edgetfm import assets
+from edgetfm.image_processors import FREE, read_image_size
 from edgetfm.signature import TensorSpec
 from edgetfm.sources.adapter._sense import AdapterConfig, SenseRow
 from edgetfm.sources.adapter.encoders import pools_first
@@ -18,14 +19,16 @@ from edgetfm.sources.adapter.pictures import check_pictures
 def _facts(model: Any, folder: Path, _pooling: assets.Pooling) -> dict[str, Any]:
     config = model.config
     return {
-        "image_size": assets.read_image_size(folder, getattr(config, "image_size", None)),
+        "image_size": read_image_size(folder, getattr(config, "image_size", None)),
         "channels": getattr(config, "num_channels", 3),
     }
 
 
 def _inputs(_model: Any, _folder: Path, config: AdapterConfig) -> tuple[TensorSpec, ...]:
-    shape = ("batch", config.channels, *config.image_size)
-    return (TensorSpec("pixel_values", "float32", shape),)
+    """Height and width are free where the pictures keep their aspect ratio."""
+    free = config.image_size == FREE
+    sides: tuple[int | str, ...] = ("height", "width") if free else config.image_size
+    return (TensorSpec("pixel_values", "float32", ("batch", config.channels, *sides)),)
 
 
 def _picture(
