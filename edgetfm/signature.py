@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -79,6 +79,10 @@ class Signature:
             tuple(t for t in self.inputs if not t.name.startswith(CACHE_INPUTS)),
             tuple(t for t in self.outputs if not t.name.startswith(CACHE_OUTPUTS)),
         )
+
+    def without(self, inputs: Collection[str]) -> Self:
+        """The same without these inputs."""
+        return replace(self, inputs=tuple(t for t in self.inputs if t.name not in inputs))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -157,6 +161,13 @@ BATCH, SEQUENCE = "batch", "sequence"
 def is_batch(axis: int | str) -> bool:
     """Whether an axis counts items: `batch`, or `image_batch` where each sense has its own."""
     return isinstance(axis, str) and (axis == BATCH or axis.endswith(f"_{BATCH}"))
+
+
+ASKED_SIZES: dict[str, tuple[int, int]] = {"height": (224, 448), "width": (448, 672)}
+"""Free axes that small sizes do not do for -> two sizes to trace and to ask a model with.
+
+Pictures: patches of 14, 16 and 32 pixels divide them.
+"""
 
 
 # The numpy kinds that may be cast to a wanted kind without losing meaning.

@@ -145,9 +145,9 @@ def make_session(
             "; allow the fallback, or use another variant or device"
         )
     found = _signature(session)
-    if signature is not None:
-        _check_signature(found, signature, path)
     optional = tuple(node.name for node in session.get_overridable_initializers())
+    if signature is not None:
+        _check_signature(found, signature.without(optional), path)
     return Session(path, row, threads, settings, found, placement, fallen_back, session, optional)
 
 
