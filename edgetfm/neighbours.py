@@ -29,7 +29,8 @@ https://github.com/huggingface/transformers.js/blob/main/packages/transformers/s
 _ANY_TOKENIZER = "PreTrainedTokenizerFast"
 """The class that is made of tokenizer.json alone, in transformers 4 and 5."""
 
-_UNKNOWN_BEFORE_5 = ("TokenizersBackend",)
+_GENERIC = ("TokenizersBackend", _ANY_TOKENIZER)
+"""Classes that mean whatever tokenizer.json says; transformers 4 does not know the first."""
 
 _ROLES = (
     ("cls_token", ("[CLS]", "<s>")),
@@ -104,9 +105,29 @@ def _tokenizer_config(
         data = {k: v for k, v in named.items() if v} | {"pad_token": known["pad_token"]}
         data["tokenizer_class"] = _ANY_TOKENIZER
     config = {**data, "model_max_length": known["max_length"]}
-    if config.get("tokenizer_class") in _UNKNOWN_BEFORE_5:
-        config["tokenizer_class"] = _ANY_TOKENIZER
+    if config.get("tokenizer_class") in _GENERIC:
+        pairs = any(
+            t.name == "token_type_ids" for t in manifest.components["model"].signature.inputs
+        )
+        config |= _as_bert(tokenizer) if pairs else {"tokenizer_class": _ANY_TOKENIZER}
     return config
+
+
+def _as_bert(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
+    """The class with which Transformers.js tells the two texts of a pair apart.
+
+    It goes by the class alone. In transformers BERT's normalizes as its options say, whatever
+    tokenizer.json has, and is WordPiece: any other tokenizer keeps the class for all.
+    """
+    model, normalizer = (tokenizer.get(key) or {} for key in ("model", "normalizer"))
+    if model.get("type") != "WordPiece" or normalizer.get("type") != "BertNormalizer":
+        return {"tokenizer_class": _ANY_TOKENIZER}
+    return {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": normalizer["lowercase"],
+        "strip_accents": normalizer["strip_accents"],
+        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
+    }
 
 
 def _preprocessor_config(there: bool, manifest: Manifest) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ import pytest
 
 from edgetfm.bundle import SUFFIXES, BundleWriter, Manifest, Variant, open_bundle
 from edgetfm.neighbours import DTYPES, adapted
+from edgetfm.signature import Signature
 
 Tiny = Callable[..., Any]
 
@@ -86,6 +87,30 @@ def test_a_tokenizer_gets_a_class_that_transformers_4_has(text: Manifest) -> Non
     known = {"tokenizer_class": "BertTokenizer", "model_max_length": 512}
     made = changed(text, tokenizer={}, tokenizer_config=known)["tokenizer_config"]
     assert made == known | {"model_max_length": length}
+
+
+@pytest.mark.parametrize("generic", ["TokenizersBackend", "PreTrainedTokenizerFast"])
+def test_the_tokenizer_of_a_model_of_pairs_is_told_apart(generic: str, text: Manifest) -> None:
+    normalizer = {
+        "type": "BertNormalizer",
+        "lowercase": False,
+        "strip_accents": None,
+        "handle_chinese_chars": True,
+    }
+    tokenizer = {"model": {"type": "WordPiece"}, "normalizer": normalizer}
+    old = {"tokenizer_class": generic}
+    made = changed(text, tokenizer=tokenizer, tokenizer_config=old)["tokenizer_config"]
+    assert (made["tokenizer_class"], made["do_lower_case"]) == ("BertTokenizer", False)
+    model = text.components["model"]
+    alone = Signature(
+        tuple(t for t in model.signature.inputs if t.name != "token_type_ids"),
+        model.signature.outputs,
+    )
+    one = replace(text, components={"model": replace(model, signature=alone)})
+    for manifest, unigram in ((one, tokenizer), (text, {"model": {"type": "Unigram"}})):
+        made = changed(manifest, tokenizer=unigram, tokenizer_config=old)["tokenizer_config"]
+        assert made["tokenizer_class"] == "PreTrainedTokenizerFast"
+        assert "do_lower_case" not in made
 
 
 def test_a_tokenizer_without_a_config_gets_one(text: Manifest) -> None:
