@@ -24,6 +24,11 @@ from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, quantize_opt
     metavar=f"[{'|'.join(PRECISIONS)}]",
     help="Make it smaller and faster. Alone it means auto: the best inside the budget.",
 )
+@click.option(
+    "--inputs",
+    metavar="FUNCTION|FILE.npz",
+    help="What a module takes: module:function that returns example inputs, or arrays.",
+)
 @quantize_options
 @click.option("--route", type=click.Choice(["native", "adapter"]), help="How to get the graph.")
 @click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
@@ -32,7 +37,9 @@ from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, quantize_opt
 def command(out: Output, source: str, output: Path, quantize: str | None, **options: Any) -> None:
     """Turn SOURCE into a bundle that answers the same, or fail.
 
-    SOURCE is a Hugging Face folder, a hub id, or a checkpoint of `edgetfm train`.
+    SOURCE is a Hugging Face folder or a hub id, an ONNX file or a folder with one,
+    package.module:function or file.py:function that returns an nn.Module, or a checkpoint of
+    `edgetfm train`.
     """
     from edgetfm.cli._text import export_text
     from edgetfm.workflow.export import export_model

@@ -10,6 +10,7 @@ from typing import Unpack
 from edgetfm.bundle import BundleWriter, Component, open_bundle
 from edgetfm.errors import InputError
 from edgetfm.foreign.files import is_foreign
+from edgetfm.foreign.model import check_output, open_foreign
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import VECTOR_FILES, Subject, read_vectors, session_run
 from edgetfm.runtime.preprocess import Preprocessor
@@ -19,7 +20,8 @@ from edgetfm.search.float_graph import ask, prove_float
 from edgetfm.search.goal import AnyPath, Goal, Wanted
 from edgetfm.search.metric import bind_metric, read_metric
 from edgetfm.search.variants import choose, finish
-from edgetfm.workflow.made import ExportResult, made_result, new_manifest, versions
+from edgetfm.workflow.build import build_bundle
+from edgetfm.workflow.made import ExportResult, made_result, versions
 
 
 def quantize_bundle(
@@ -45,7 +47,17 @@ def quantize_bundle(
     started = time.perf_counter()
     goal = Goal.of({"quantize": "auto", **wanted})
     if is_foreign(bundle):
-        return _quantize_foreign(bundle, output, task, goal, force, keep_fp32, progress)
+        progress("reading the graph", 0, 0)
+        opened = open_foreign(bundle, task=task)
+        return build_bundle(
+            opened,
+            check_output(opened, output),
+            goal,
+            force=force,
+            keep_fp32=keep_fp32,
+            progress=progress,
+            started=started,
+        )
     old = open_bundle(bundle)
     manifest = old.manifest
     if "fp32" not in manifest.components["model"].variants:
@@ -93,44 +105,3 @@ def quantize_bundle(
         )
         result = finish(draft, made, keep_fp32=keep_fp32 or in_place)
     return made_result(result, draft, started)
-
-
-def _quantize_foreign(
-    source: AnyPath,
-    output: AnyPath | None,
-    task: str | None,
-    goal: Goal,
-    force: bool,
-    keep_fp32: bool,
-    progress: Progress,
-) -> ExportResult:
-    """A bundle made of an ONNX file: as an export is, with the file in the place of PyTorch."""
-    from edgetfm.foreign.model import check_output, open_foreign, write_foreign_graph
-
-    started = time.perf_counter()
-    progress("reading the graph", 0, 0)
-    opened = open_foreign(source, task=task)
-    target, subject = check_output(opened, output), opened.subject
-    labelled = read_metric(goal, subject, opened.labels)
-    with BundleWriter(target, force=force) as writer:
-        for name, data in opened.assets.items():
-            writer.write(name, data)
-        preprocessor = Preprocessor.from_folder(
-            writer.staging, opened.preprocessing, opened.signature
-        )
-        evidence = gather(preprocessor, opened.signature, subject.task, goal, None)
-        draft = Draft(
-            writer=writer,
-            subject=subject,
-            evidence=evidence,
-            budget=goal.budget or subject.task.budget,
-            progress=progress,
-            notes=[*opened.notes, *evidence.notes],
-        )
-        write_foreign_graph(opened, draft)
-        prove_float(draft)
-        draft.metric = bind_metric(draft, labelled, preprocessor)
-        chosen = choose(draft, goal, target)
-        manifest = new_manifest(opened, opened.family, draft, chosen)
-        bundle = finish(draft, manifest, keep_fp32=keep_fp32)
-    return made_result(bundle, draft, started)
