@@ -63,6 +63,9 @@ HEADS = {
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForImageClassification": "image-classification",
+    "ForObjectDetection": "object-detection",
+    "ForSemanticSegmentation": "image-segmentation",
+    "ForDepthEstimation": "depth-estimation",
     "ForImageClassificationWithTeacher": "image-classification",
 }
 """The end of an architecture's name -> the task it does."""

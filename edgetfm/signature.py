@@ -170,6 +170,13 @@ Pictures: patches of 14, 16 and 32 pixels divide them.
 """
 
 
+ASKED_SIZES: dict[str, tuple[int, int]] = {"height": (224, 448), "width": (448, 672)}
+"""Free axes that small sizes do not do for -> two sizes to trace and to ask a model with.
+
+Pictures: patches of 14, 16 and 32 pixels divide them.
+"""
+
+
 # The numpy kinds that may be cast to a wanted kind without losing meaning.
 _CASTS = {"i": "iub", "u": "iub", "f": "fiu", "b": "b"}
 

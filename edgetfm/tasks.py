@@ -65,6 +65,12 @@ class Task:
     generates: bool = False
 
     @property
+    def labelled(self) -> bool:
+        """Whether its classes have names in a model's config."""
+        ends = ("-classification", "-detection", "-segmentation")
+        return self.name.endswith(ends) and not self.apart
+
+    @property
     def judged(self) -> tuple[str, ...]:
         """The outputs that a budget is about: the embeddings where the last one is one, else all.
 

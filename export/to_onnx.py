@@ -14,7 +14,7 @@ from torch import nn
 from edgetfm.errors import ParityError, listed
 from edgetfm.export.passes import PASSES
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import TensorSpec, nested
+from edgetfm.signature import ASKED_SIZES, TensorSpec, nested
 
 TRACED_OPSET = 18
 """The lowest opset that torch's exporter writes; the last pass lowers what it can."""
@@ -62,7 +62,7 @@ def made_plain(
 def example_of(inputs: Sequence[TensorSpec]) -> dict[str, torch.Tensor]:
     """Zeros of each input's type, its free axes of the sizes for tracing."""
     axes = dict.fromkeys(a for spec in inputs for a in spec.shape if isinstance(a, str))
-    sizes = dict(zip(axes, _SIZES, strict=False))
+    sizes = dict(zip(axes, _SIZES, strict=False)) | {a: s[0] for a, s in ASKED_SIZES.items()}
     return {
         spec.name: torch.zeros(
             [sizes[a] if isinstance(a, str) else a for a in spec.shape],

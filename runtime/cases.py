@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgetfm.errors import DataError, InputError
+from edgetfm.runtime.images import ImageReader, center_crop, opened
 from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.sound_cases import BENCH_SECONDS, sound_cases
 from edgetfm.runtime.text import Text, TextEncoder
 from edgetfm.senses import part_of
-from edgetfm.signature import Feeds, Signature, is_batch
+from edgetfm.signature import SAMPLES, Feeds, Signature, is_batch
 from edgetfm.tasks import Task
 
 TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
@@ -19,6 +22,17 @@ TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
 LONG_TEXT = (1, 1024)
 """What graphs traced from others' code are asked too: it may take another path for long texts."""
 IMAGE_BATCHES = (1, 2, 3, 8)
+FREE_PICTURES = (
+    (1, (3, 4), 1.0),
+    (1, (4, 3), 0.5),
+    (2, (1, 1), 0.25),
+    (3, (2, 3), 0.25),
+)
+"""(batch, height to width, share of the usual size) where pictures of all sizes are taken."""
+SMALLEST = 192
+"""Pixels of the shorter edge below which no share is taken: patches and strides need some."""
+_SIDES = (192, 192)
+"""Pixels that every picture that ships has."""
 MASK_EVERY = 7
 """For fill-mask one token in seven is masked, about what such models were trained on."""
 
@@ -60,11 +74,27 @@ def _together(cases: Sequence[Sequence[Feeds]]) -> Iterator[tuple[Feeds, ...]]:
 def _image_cases(
     preprocessor: Preprocessor, signature: Signature, _task: Task, items: Sequence[Any], _long: bool
 ) -> list[Feeds]:
-    fixed = signature.inputs[0].shape[0]
+    fixed, _, *sides = signature.inputs[0].shape
+    if any(isinstance(side, str) for side in sides):
+        return [_free_case(preprocessor.image_reader, items, *row) for row in FREE_PICTURES]
     return [
         preprocessor.images([items[i % len(items)] for i in range(batch)])
         for batch in ((fixed,) if isinstance(fixed, int) else IMAGE_BATCHES)
     ]
+
+
+def _free_case(
+    reader: ImageReader, items: Sequence[Any], batch: int, ratio: tuple[int, int], share: float
+) -> Feeds:
+    """The middle of each picture, height to width as `ratio`, at a share of the usual size."""
+    share = max(share, min(1.0, SMALLEST / min(reader.usual_size)))
+    smaller = replace(reader, resize=reader.resize.scaled(share))
+    cut = []
+    for i in range(batch):
+        pixels = np.asarray(opened(items[i % len(items)]).convert("RGB"))
+        unit = min(side // part for side, part in zip(_SIDES, ratio, strict=True))
+        cut.append(center_crop(pixels, (unit * ratio[0], unit * ratio[1])))
+    return smaller(cut)
 
 
 def _text_cases(
@@ -91,6 +121,9 @@ def _text_cases(
 _CASES: dict[str, Callable[[Preprocessor, Signature, Task, Sequence[Any], bool], list[Feeds]]] = {
     "text": _text_cases,
     "image": _image_cases,
+    "audio": lambda preprocessor, signature, _task, items, _long: sound_cases(
+        preprocessor.audio_reader, signature, items
+    ),
 }
 """Sense -> its part of the cases, for the part of the signature that is its own."""
 
@@ -100,10 +133,15 @@ def feeds_of_shape(
 ) -> Feeds:
     """One batch of exactly this shape, without padding, of no meaning.
 
-    InputError if the model does not take so long a text. `sequence` is no matter for images.
+    InputError if the model does not take so long a text. `sequence` is no matter for images, and
+    waves are BENCH_SECONDS long.
     """
-    batches = {axis: batch for axis in signature.axes if is_batch(axis)}
-    feeds = meaningless(signature, batches, sequence)
+    sizes = {axis: batch for axis in signature.axes if is_batch(axis)}
+    if preprocessor.image is not None:
+        sizes |= dict(zip(("height", "width"), preprocessor.image.usual_size, strict=True))
+    if preprocessor.audio is not None:
+        sizes[SAMPLES] = round(BENCH_SECONDS * preprocessor.audio.sampling_rate)
+    feeds = meaningless(signature, sizes, sequence)
     encoder = preprocessor.text
     if encoder is None:
         return signature.check(feeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 
@@ -36,6 +36,13 @@ class Resize:
             None if longest is None else int(longest),
             int(settings.get("multiple", 1)),
         )
+
+    def scaled(self, share: float) -> Self:
+        """The same rule for pictures of this share of the size."""
+        height, width = (max(1, round(side * share)) for side in self.size)
+        longest = None if self.longest is None else max(1, round(self.longest * share))
+        edge = max(1, round(self.edge * share))
+        return replace(self, size=(height, width), edge=edge, longest=longest)
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgetfm.errors import InputError, listed
 from edgetfm.runtime.cases import meaningless
 from edgetfm.signature import BATCH as BATCH
-from edgetfm.signature import DTYPES, Feeds, Signature, TensorSpec
+from edgetfm.signature import ASKED_SIZES, DTYPES, Feeds, Signature, TensorSpec
 from edgetfm.signature import SEQUENCE as SEQUENCE
 
 Ask = Callable[[Feeds], Feeds]
@@ -108,7 +108,11 @@ def _named(spec: TensorSpec, name: Callable[[int, str], str]) -> TensorSpec:
 
 def asked(signature: Signature, ask: Ask) -> Signature:
     """The outputs' axes from two answers; InputError if the graph does not take such inputs."""
-    sizes = [dict(zip(signature.axes, row, strict=False)) for row in _SIZES]
+    sizes = [
+        dict(zip(signature.axes, row, strict=False))
+        | {axis: pair[i] for axis, pair in ASKED_SIZES.items() if axis in signature.axes}
+        for i, row in enumerate(_SIZES)
+    ]
     answers = [ask(meaningless(signature, given, 6)) for given in sizes]
     outputs = tuple(_shaped(spec, [a[spec.name] for a in answers], sizes)
                     for spec in signature.outputs)  # fmt: skip

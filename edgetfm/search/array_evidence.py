@@ -97,6 +97,8 @@ def encoded(
     """Texts or pictures as batches of `size`, or of the only size that the graph takes."""
     batch, *later = signature.inputs[0].shape
     tokens = len(later) == 1 and isinstance(later[0], int)
+    if "height" in signature.axes:  # pictures of several sizes make no batch
+        return [Whole(encode([item])) for item in items]
     if not isinstance(batch, int) and not tokens:
         return [encode(list(items[i : i + size])) for i in range(0, len(items), size)]
     size = batch if isinstance(batch, int) else 1

@@ -25,6 +25,10 @@ _AUTO = {
     "question-answering": "AutoModelForQuestionAnswering",
     "image-classification": "AutoModelForImageClassification",
     "image-feature-extraction": "AutoModel",
+    "object-detection": "AutoModelForObjectDetection",
+    "image-segmentation": "AutoModelForSemanticSegmentation",
+    "depth-estimation": "AutoModelForDepthEstimation",
+    "zero-shot-image-classification": "AutoModelForZeroShotImageClassification",
 }
 # Two heads of one model type and task: the automatic class would take the first.
 _EXACT = ("DeiTForImageClassificationWithTeacher",)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgetfm.tasks import TASKS
 from tests.adapter.rows import AUTO, model_types
 
 LABELS = ("bad", "fair", "good", "excellent")
@@ -27,23 +28,27 @@ def tiny_of_type(tiny_tokenizer: Callable[[str], Any]) -> Callable[[str, Path], 
 
     def make(model_type: str, folder: Path) -> Path:
         row = model_types()[model_type]
+        task = TASKS[row["task"]]
         wanted = _SIZES if row.get("sizes", True) else {}
-        wanted = wanted | _inputs(row, tiny_tokenizer, folder)
-        if row["task"].endswith("-classification"):
-            wanted["id2label"] = dict(enumerate(LABELS))
-        _save(model_type, row["task"], folder, _known(model_type, wanted) | row.get("config", {}))
+        folder.mkdir(parents=True)
+        if "image" in task.senses and "processor" in row:
+            _save_processor(folder, {"image_processor_type": row["processor"]} | row["pixels"])
+        words = _tokenizer(row, tiny_tokenizer, folder) if "text" in task.senses else {}
+        labels = {"id2label": dict(enumerate(LABELS))} if task.labelled else {}
+        name = row.get("type", model_type)
+        values = _known(name, wanted | words | labels) | row.get("config", {})
+        if len(task.senses) > 1:
+            values = _in_parts(name, values, _SIZES | words)
+        _save(name, row["task"], folder, values)
         return folder
 
     return make
 
 
-def _inputs(row: dict[str, Any], tokenizer: Callable[[str], Any], folder: Path) -> dict[str, Any]:
-    """A tokenizer or an image processor in the folder, and what the config says of it."""
-    folder.mkdir(parents=True)
-    if row["task"].startswith("image"):
-        if "processor" in row:
-            _save_processor(folder, {"image_processor_type": row["processor"]} | row["pixels"])
-        return {}
+def _tokenizer(
+    row: dict[str, Any], tokenizer: Callable[[str], Any], folder: Path
+) -> dict[str, Any]:
+    """A tokenizer in the folder, and what the config says of it."""
     made = tokenizer(row.get("tokens", "bert"))
     made.save_pretrained(folder)
     # RoBERTa's kin count positions from behind the padding's.
@@ -51,7 +56,22 @@ def _inputs(row: dict[str, Any], tokenizer: Callable[[str], Any], folder: Path) 
         "vocab_size": len(made),
         "max_position_embeddings": made.model_max_length + 2 * ("tokens" in row),
         "pad_token_id": made.pad_token_id,
+        "bos_token_id": made.cls_token_id,
+        "eos_token_id": made.sep_token_id,
     }
+
+
+def _in_parts(model_type: str, values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The values for a model of several senses: some are in a config of each sense."""
+    from transformers import AutoConfig
+
+    default = AutoConfig.for_model(model_type)
+    parts = {}
+    for name in ("text_config", "vision_config"):
+        part = getattr(default, name)
+        known = {k: v for k, v in wanted.items() if hasattr(part, k)}
+        parts[name] = known | values.get(name, {})
+    return values | parts
 
 
 def _save_processor(folder: Path, settings: dict[str, Any]) -> None:
@@ -81,6 +101,8 @@ def _save(model_type: str, task: str, folder: Path, values: dict[str, Any]) -> N
     with torch.no_grad():
         for name, weight in model.named_parameters():
             is_scale = weight.ndim == 1 and name.endswith("weight")
+            if weight.ndim == 0:  # a temperature, or a bias of all scores
+                continue
             spread = 0.1 if weight.ndim == 1 else min(0.3, weight[0].numel() ** -0.5)
             weight.copy_(torch.randn_like(weight) * spread + float(is_scale))
     model.save_pretrained(folder)

@@ -17,6 +17,8 @@ def refuse_others(raw: Mapping[str, Any], folder: Path) -> None:
     kind = raw.get("model_type")
     if raw.get("quantization_config"):
         raise SourceError(f"{folder} is quantized already: give the float checkpoint it is made of")
+    if _reads_queries(str(kind)):
+        return
     problem = _no_encoder(str(kind))
     if problem:
         raise SourceError(
@@ -25,6 +27,21 @@ def refuse_others(raw: Mapping[str, Any], folder: Path) -> None:
     said = [k for k in ("is_encoder_decoder", "is_decoder", "add_cross_attention") if raw.get(k)]
     if said:
         raise SourceError(f"{folder} has {said[0]} in its config: edgetfm takes encoders")
+
+
+def _reads_queries(model_type: str) -> bool:
+    """Whether the decoder of a type, if it has one, answers for all queries at once, as DETR's."""
+    from transformers.models.auto import modeling_auto as auto
+
+    return any(
+        model_type in names
+        for names in (
+            auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
+            auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
+            auto.MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES,
+            auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        )
+    )
 
 
 def _no_encoder(model_type: str) -> str:

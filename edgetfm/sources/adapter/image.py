@@ -17,7 +17,7 @@ from edgetfm.sources.adapter.pictures import check_pictures
 
 
 def _facts(model: Any, folder: Path, _pooling: assets.Pooling) -> dict[str, Any]:
-    config = model.config
+    config = getattr(model.config, "vision_config", None) or model.config
     return {
         "image_size": read_image_size(folder, getattr(config, "image_size", None)),
         "channels": getattr(config, "num_channels", 3),

@@ -11,7 +11,7 @@ from edgetfm import assets
 from edgetfm.files import sha256
 from edgetfm.models._family import Family
 from edgetfm.senses import part_of
-from edgetfm.signature import Signature
+from edgetfm.signature import BATCH, Signature, TensorSpec
 from edgetfm.sources import _weights
 from edgetfm.sources._source import Source
 from edgetfm.sources.adapter._sense import AdapterConfig
@@ -44,7 +44,11 @@ def open_adapted(
     config = AdapterConfig(str(model.config.model_type))
     for sense in senses:
         config = replace(config, **SENSE_ROWS[sense].facts(model, folder, pooling))
-    inputs = tuple(t for s in senses for t in SENSE_ROWS[s].inputs(model, folder, config))
+    inputs = tuple(
+        _apart(t, sense) if TASKS[chosen].apart else t
+        for sense in senses
+        for t in SENSE_ROWS[sense].inputs(model, folder, config)
+    )
     module = Adapted(model, chosen, pooling).eval()
     signature = Signature(inputs, outputs_of(module, inputs))
     prepared = assets.read_inputs(folder, senses, config, trust_remote_code=trust_remote_code)
@@ -81,7 +85,7 @@ def open_adapted(
         build_reference=lambda: answering(build()),
         assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
         preprocessing=prepared.preprocessing,
-        labels=_labels(model.config) if chosen.endswith("-classification") else (),
+        labels=_labels(model.config) if TASKS[chosen].labelled else (),
         licence=assets.read_licence(folder),
         notes=(
             f"the graph of this {config.model_type} is made by transformers.exporters",
@@ -90,6 +94,11 @@ def open_adapted(
         ),
         route="adapter",
     )
+
+
+def _apart(spec: TensorSpec, sense: str) -> TensorSpec:
+    """The input with a batch of its sense's own."""
+    return replace(spec, shape=tuple(f"{sense}_{a}" if a == BATCH else a for a in spec.shape))
 
 
 def _labels(config: Any) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ ANSWERS: dict[str, Answer] = {
 """Task -> its outputs; those of other tasks are the model's own by name."""
 
 ADAPTED_TASKS = tuple(
-    name for name, task in TASKS.items() if name != OTHER and {*task.senses} <= {*SENSE_ROWS}
+    name
+    for name, task in TASKS.items()
+    if name != OTHER and not task.generates and {*task.senses} <= {*SENSE_ROWS}
 )
 """The tasks whose every sense has a row."""

@@ -31,6 +31,10 @@ def task_of_head(raw: Mapping[str, Any], folder: Path) -> str | None:
 
 def task_of_body(model: Any) -> str:
     """The task of a model without a head."""
+    from transformers.models.auto import modeling_auto as auto
+
+    if type(model).__name__ in auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.values():
+        return "zero-shot-image-classification"
     takes = getattr(model, "main_input_name", "nothing")
     known = {row.main: row.body for row in SENSE_ROWS.values()}
     if takes not in known:

@@ -26,10 +26,12 @@ def _facts(model: Any, _folder: Path, pooling: assets.Pooling) -> dict[str, Any]
     }
 
 
-def _inputs(model: Any, folder: Path, _config: AdapterConfig) -> tuple[TensorSpec, ...]:
+def _inputs(model: Any, folder: Path, config: AdapterConfig) -> tuple[TensorSpec, ...]:
     """Token types only where the model tells them apart and its tokenizer makes them."""
     names = ("input_ids", "attention_mask", "token_type_ids")
-    types = getattr(model.config, "type_vocab_size", 0)
+    if model.config.model_type in _ALWAYS_FULL:
+        return (TensorSpec("input_ids", "int64", ("batch", config.longest)),)
+    types = getattr(text_config(model), "type_vocab_size", 0)
     made = assets.read_json(folder / "tokenizer_config.json").get("model_input_names") or names
     typed = "token_type_ids" in parameters(model) and isinstance(types, int) and types > 1
     typed = typed and "token_type_ids" in made
@@ -42,8 +44,17 @@ def _vocabulary(model: Any) -> int:
         table = model.get_input_embeddings()
     except NotImplementedError:
         return 1 << 31
-    return int(getattr(table, "num_embeddings", getattr(model.config, "vocab_size", 1 << 31)))
+    known = getattr(text_config(model), "vocab_size", 1 << 31)
+    return int(getattr(table, "num_embeddings", known))
 
+
+def text_config(model: Any) -> Any:
+    """The part of the config that is about texts; the whole one of a model of texts alone."""
+    return getattr(model.config, "text_config", None) or model.config
+
+
+_ALWAYS_FULL = ("siglip", "siglip2")
+"""Models that look at padding, and were trained on texts padded to their longest."""
 
 _UNLIMITED = 512
 """Tokens, for a model without a table of positions whose tokenizer sets no limit either."""
@@ -57,7 +68,7 @@ def _longest(model: Any) -> int:
         )
         if table and module.padding_idx is not None:  # counted from behind the padding's
             return int(module.num_embeddings - module.padding_idx - 1)
-    known = getattr(model.config, "max_position_embeddings", None)
+    known = getattr(text_config(model), "max_position_embeddings", None)
     return known if isinstance(known, int) and known > 0 else _UNLIMITED
 
 
