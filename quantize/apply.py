@@ -11,6 +11,7 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
 from edgetfm.quantize import float16, int8, static, weight_only
+from edgetfm.quantize.block_tables import BlockTables
 from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.linear import Linear, by_activation, find_linears, name_of
 from edgetfm.quantize.observe import Activation, has_gram, observe
@@ -72,8 +73,9 @@ def _products(
     in_blocks = [li for li in linears if recipe.is_weight_only or li.name in recipe.by_block]
     apart = {li.name for li in in_blocks}
     others = [li for li in linears if li.name not in apart]
-    plan = Plan(model, recipe, others, facts, in_blocks=in_blocks)
-    blocks = BlockPlan(model, recipe, in_blocks, facts, plan.unsigned)
+    tables = BlockTables(model, recipe, in_blocks)
+    plan = Plan(model, recipe, others, facts, in_blocks=in_blocks, apart=tables.forms)
+    blocks = BlockPlan(model, recipe, in_blocks, facts, plan.unsigned, tables)
     for part in (plan, blocks):
         decide(part, feeds, memo, progress)
     more: dict[str, Any] = {}

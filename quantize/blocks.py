@@ -5,7 +5,7 @@ The blocks are those of MatMulNBits: they run along the inputs, and steps have 4
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgetfm.quantize.recipes import BLOCKS
 from edgetfm.quantize.rounding import Compensation, Matrix
+from edgetfm.quantize.spool import space
 
 Steps = NDArray[np.uint8]
 
@@ -75,6 +76,25 @@ class Blocks:
     packed: Steps
     scale: Matrix
     zero: Steps | None
+
+    @classmethod
+    def empty(cls, form: Form, inputs: int, outputs: int) -> Blocks:
+        """Space for a weight, on disk if it is large."""
+        shape = outputs, form.blocks(inputs)
+        packed = space((*shape, form.block_size * form.bits // 8), np.dtype(np.uint8))
+        zero = None if form.symmetric else space(shape, np.dtype(np.uint8))
+        return cls(form, inputs, packed, space(shape, np.dtype(np.float32)), zero)
+
+    def put(self, outputs: slice, part: Blocks) -> None:
+        """Fill in some outputs."""
+        self.packed[outputs], self.scale[outputs] = part.packed, part.scale
+        if self.zero is not None and part.zero is not None:
+            self.zero[outputs] = part.zero
+
+    def part(self, outputs: slice) -> Blocks:
+        """Some outputs of it."""
+        zero = None if self.zero is None else self.zero[outputs]
+        return replace(self, packed=self.packed[outputs], scale=self.scale[outputs], zero=zero)
 
     @classmethod
     def pack(cls, form: Form, steps: Steps, scale: Matrix, zero: Matrix) -> Blocks:
@@ -140,6 +160,27 @@ class Grid:
     def real(self, steps: Matrix) -> Matrix:
         """The weights that steps stand for."""
         return (steps - self.zero) * self.scale
+
+
+def in_parts(
+    parts: Iterable[tuple[slice, Matrix]],
+    form: Form,
+    shape: tuple[int, int],
+    power: Matrix | None = None,
+    compensation: Compensation | None = None,
+    judge: Callable[[Matrix, Blocks], None] | None = None,
+) -> Blocks:
+    """A weight of `shape` (inputs, outputs) in blocks, as `round_blocks` does it, in parts.
+
+    parts: (which outputs, [inputs, those]). judge: is shown each part and what became of it.
+    """
+    whole = Blocks.empty(form, *shape)
+    for outputs, matrix in parts:
+        made = round_blocks(matrix, form, power, compensation)
+        if judge is not None:
+            judge(matrix, made)
+        whole.put(outputs, made)
+    return whole
 
 
 def round_blocks(

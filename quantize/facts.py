@@ -108,7 +108,10 @@ class Facts:
         entry |= {"form": str(blocks.form), "bytes": 0 if table else blocks.bytes}
         if table:
             entry["shares"] = table
-        elif any("shape" in made and made["table"] == linear.weight.name for made in self._tables):
+        elif any(
+            "shape" in made and "form" not in made and made["table"] == linear.weight.name
+            for made in self._tables
+        ):
             entry["stored_twice"] = str(linear.weight.name)
         if error is not None:
             entry["error"] = _short(np.sqrt(error))
@@ -130,6 +133,25 @@ class Facts:
         """An embedding table became int8, with this relative root mean square error."""
         width, rows = table.values.shape
         entry = {"table": name, "shape": [rows, width], "error": _short(error)}
+        self._tables.append(entry)
+
+    def take_block_table(
+        self,
+        name: str,
+        shape: tuple[int, int],
+        blocks: Blocks,
+        error: float | None,
+        *,
+        shared: bool,
+    ) -> None:
+        """An embedding table is in blocks, with this relative root mean square error.
+
+        shared: with a product, among whose facts are its bytes and its error.
+        """
+        entry: dict[str, Any] = {"table": name, "shape": list(shape), "form": str(blocks.form)}
+        entry["bytes"] = 0 if shared else blocks.bytes
+        if error is not None:
+            entry["error"] = _short(error)
         self._tables.append(entry)
 
     def leave_table(self, name: str, reason: str) -> None:

@@ -54,8 +54,8 @@ def _rows(batch: Feeds) -> Iterator[Feeds]:
     if isinstance(batch, Whole):
         yield batch
         return
-    for row in range(min((len(a) for a in batch.values()), default=0)):
-        yield {name: a[row : row + 1] for name, a in batch.items()}
+    for row in range(min((len(a) for a in batch.values() if a.ndim), default=0)):
+        yield {name: a[row : row + 1] if a.ndim else a for name, a in batch.items()}
 
 
 def _cut(one: Feeds, number: int) -> Item | None:
@@ -69,5 +69,5 @@ def _cut(one: Feeds, number: int) -> Item | None:
     if not real.any():
         return None
     length = int(real.nonzero()[0][-1]) + 1
-    cut = {n: a[:, :length] if a.shape == mask.shape else a for n, a in one.items()}
+    cut = {n: a[:, :length] if a.shape[: mask.ndim] == mask.shape else a for n, a in one.items()}
     return Item(number, cut, real[:length], length)

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 
+CONTRIB = "com.microsoft"
+"""The domain of onnxruntime's own operators."""
+
+PART = 1 << 22
+"""Entries of a weight that are worked on at once, 16 MB."""
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -50,6 +56,13 @@ class Linear:
         values = constant(self.weight)
         return np.ascontiguousarray(values.T if self.transposed else values)
 
+    def parts(self) -> Iterator[tuple[slice, Matrix]]:
+        """The weight some outputs at a time, as (which, [inputs, some]): it is read once.
+
+        What is made of a part stays small, however large the weight.
+        """
+        return column_parts(constant(self.weight), transposed=self.transposed)
+
     @property
     def add(self) -> ir.Node | None:
         """The Add behind a MatMul that adds the bias."""
@@ -84,6 +97,15 @@ def constant(value: ir.Value) -> NDArray[np.float32]:
     """The content of a constant value."""
     assert value.const_value is not None
     return np.asarray(value.const_value.numpy())
+
+
+def column_parts(values: Matrix, *, transposed: bool) -> Iterator[tuple[slice, Matrix]]:
+    """A matrix [inputs, outputs], or its transpose, some outputs at a time."""
+    outputs, inputs = values.shape if transposed else values.shape[::-1]
+    some = max(1, PART // inputs)
+    for start in range(0, outputs, some):
+        part = slice(start, min(start + some, outputs))
+        yield part, np.ascontiguousarray(values[part].T if transposed else values[:, part])
 
 
 def find_linears(

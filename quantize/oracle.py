@@ -6,6 +6,7 @@ from it by the rounding of activations, which is bounded by the step, or else a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from edgetfm.quantize.blocks import Blocks, Form, unpacked
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.linear import constant
+from edgetfm.quantize.rounding import Matrix
 
 
 def dequantized(model: ir.Model) -> ir.Model:
@@ -31,6 +33,8 @@ def dequantized(model: ir.Model) -> ir.Model:
             _in_float(editor, node)
         elif node.op_type == "MatMulNBits":
             _from_blocks(editor, node)
+        elif node.op_type == "GatherBlockQuantized":
+            _rows_from_blocks(editor, node)
         elif node.op_type == "DequantizeLinear" and (steps := node.inputs[0]) is not None:
             rounds = steps.producer()
             if rounds is not None and rounds.op_type == "QuantizeLinear":
@@ -61,11 +65,36 @@ def _in_float(editor: Editor, node: ir.Node) -> None:
 
 def _from_blocks(editor: Editor, node: ir.Node) -> None:
     x, steps, scale, zero, _, bias = (*node.inputs, *[None] * 6)[:6]
+    weight = _weight(
+        node, node.attributes["K"].as_int(), node.attributes["N"].as_int(), [steps, scale, zero]
+    )
+    name = f"{node.name}_dequantized"
+    y = editor.before(node, "MatMul", [x, editor.constant(name, weight)], name)[0]
+    if bias is not None:
+        y = editor.before(node, "Add", [y, bias], f"{name}_biased")[0]
+    editor.replace(node, y)
+
+
+def _rows_from_blocks(editor: Editor, node: ir.Node) -> None:
+    steps, index, scale, zero = (*node.inputs, None)[:4]
+    assert steps is not None
+    rows, width = constant(steps).shape
+    weight = _weight(
+        node, width * 8 // node.attributes["bits"].as_int(), rows, [steps, scale, zero]
+    )
+    name = f"{node.name}_dequantized"
+    table = editor.constant(name, np.ascontiguousarray(weight.T))
+    editor.replace(node, editor.before(node, "Gather", [table, index], name)[0])
+
+
+def _weight(
+    node: ir.Node, inputs: int, outputs: int, constants: Sequence[ir.Value | None]
+) -> Matrix:
+    """The weight [inputs, outputs] that the steps, scales and zero points of a node stand for."""
+    steps, scale, zero = constants
     assert steps is not None
     assert scale is not None
-    bits, size, inputs, outputs = (
-        node.attributes[name].as_int() for name in ("bits", "block_size", "K", "N")
-    )
+    bits, size = (node.attributes[name].as_int() for name in ("bits", "block_size"))
     form = Form(bits, size, zero is None)
     shape = outputs, form.blocks(inputs)
     zeros = (
@@ -74,19 +103,13 @@ def _from_blocks(editor: Editor, node: ir.Node) -> None:
         else unpacked(np.asarray(constant(zero), np.uint8), bits)[:, : shape[1]]
     )
     packed = _shaped(steps, (*shape, size * bits // 8))
-    blocks = Blocks(form, inputs, packed, _shaped(scale, shape), zeros)
-    name = f"{node.name}_dequantized"
-    weight = editor.constant(name, blocks.dequantized())
-    y = editor.before(node, "MatMul", [x, weight], name)[0]
-    if bias is not None:
-        y = editor.before(node, "Add", [y, bias], f"{name}_biased")[0]
-    editor.replace(node, y)
+    return Blocks(form, inputs, packed, _shaped(scale, shape), zeros).dequantized()
 
 
 def _shaped(value: ir.Value, shape: tuple[int, ...]) -> NDArray[Any]:
     """A constant, or what a Reshape or an Expand to this shape makes of one."""
     if value.const_value is not None:
-        return constant(value)
+        return constant(value).reshape(shape)
     change = _producer(value)
     source = change.inputs[0]
     assert source is not None

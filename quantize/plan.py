@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,10 +90,12 @@ class Plan:
         *,
         folding: bool = True,
         in_blocks: Sequence[Linear] = (),
+        apart: Collection[str] = (),
     ) -> None:
         """`folding`: whether scales go into weights in front, which changes float nodes too.
 
         in_blocks: products that others decide about; they too can read a table in 8 bits.
+        apart: the names of tables that others decide about.
         """
         self.model = model
         self.folding = folding
@@ -107,13 +109,15 @@ class Plan:
         self.divisors: dict[str, Matrix] = {}
         self.folds: list[tuple[Fold, Matrix]] = []
         if recipe.embeddings:
-            self._take_tables()
+            self._take_tables(apart)
 
-    def _take_tables(self) -> None:
+    def _take_tables(self, apart: Collection[str]) -> None:
         products = [linear.node for linear in (*self.linears, *self.in_blocks)]
         safe = self._safe_weights()
         for embedding in find_embeddings(self.model):
             name = str(embedding.table.name)
+            if name in apart:
+                continue
             if not embedding.may_be_int8(products):
                 self.facts.leave_table(name, "it is also used in float")
                 continue

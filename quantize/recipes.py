@@ -42,6 +42,9 @@ class Recipe:
     unless a few channels are far larger than their block.
     pair_safe: names of nodes whose int8 weights are made so that no sum of two products overflows
     16 bits, as it does on x86 CPUs with AVX2 and without VNNI.
+    table_bits: of weight-only recipes: an embedding table is stored in 8 bits with a scale a row,
+    or in 4 with blocks like those of a product, which may be its other reader. One that shares
+    its table with a node of `by_block` has 8-bit blocks.
     block_size, symmetric: of weight-only recipes and `by_block`: inputs a scale, and whether the
     grid has its zero in the middle.
     ranges: how a static recipe chooses the range of an activation.
@@ -57,6 +60,7 @@ class Recipe:
     keep_float: tuple[str, ...] = ()
     by_block: tuple[str, ...] = ()
     pair_safe: tuple[str, ...] = ()
+    table_bits: int = 8
     block_size: int = 32
     symmetric: bool = True
     ranges: Ranges = "min-max"
@@ -143,6 +147,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "keep_float": _names,
     "by_block": _names,
     "pair_safe": _names,
+    "table_bits": lambda v: type(v) is int and v in (4, 8),
     "block_size": lambda v: type(v) is int and v in BLOCKS,
     "symmetric": lambda v: isinstance(v, bool),
     "ranges": lambda v: v in get_args(Ranges),
@@ -153,6 +158,7 @@ _ALLOWED = {
     "name": f": 1 to {LONGEST_NAME} printable characters without slashes",
     "smoothing": f": at most {MOST_STRENGTHS} numbers from 0 to 1",
     "min_gain": ": a finite number, 1 or more",
+    "table_bits": ": 4 or 8",
     "block_size": f": one of {', '.join(map(str, BLOCKS))}",
 }
 

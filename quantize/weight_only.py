@@ -15,18 +15,17 @@ import numpy as np
 import onnx_ir as ir
 
 from edgetfm.quantize import embeddings
-from edgetfm.quantize.blocks import Blocks, Form, round_blocks, shared_size
+from edgetfm.quantize.block_tables import BlockTables, shaped_for_product
+from edgetfm.quantize.blocks import Blocks, Form, in_parts, shared_size
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.facts import Facts
-from edgetfm.quantize.linear import Linear, by_activation
+from edgetfm.quantize.linear import CONTRIB, Linear, by_activation
 from edgetfm.quantize.observe import Activation
 from edgetfm.quantize.plan import Key
 from edgetfm.quantize.recipes import Recipe
 from edgetfm.quantize.rounding import DAMPING, Compensation, Matrix, Quantized
-from edgetfm.quantize.smoothing import relative_error, sparing
+from edgetfm.quantize.smoothing import sparing
 from edgetfm.quantize.spool import spooled
-
-DOMAIN = "com.microsoft"
 
 ACCURACY_LEVEL = 4
 """Activations in 8 bits, a scale a token and block. In float32 the kernels are slower than
@@ -46,7 +45,8 @@ class BlockPlan:
     """Which products go into blocks, and how: decided one activation at a time, then applied.
 
     tables: the int8 tables of `embeddings` that nothing but gathers and these products read. Such
-    a product takes the table as it is, which is then stored once.
+    a product takes the table as it is, which is then stored once. block_tables: those that go into
+    blocks; there the product decides, and the gathers take what it made.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class BlockPlan:
         linears: Sequence[Linear],
         facts: Facts,
         tables: Mapping[str, Quantized],
+        block_tables: BlockTables,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.linears = list(linears)
         self.facts = facts
         self.tables = tables
+        self.block_tables = block_tables
         self.weights: dict[str, BlockWeight] = {}
 
     def key(self, group: Sequence[Linear]) -> Key:
@@ -95,14 +97,18 @@ class BlockPlan:
         power: Matrix | None,
         compensation: Compensation | None,
     ) -> BlockWeight:
-        form, matrix = self._form(linear), linear.matrix()
-        table = str(linear.weight.name)
-        if table in self.tables:
-            blocks = _of_table(self.tables[table], form)
-        else:
-            blocks, table = round_blocks(matrix, form, power, compensation), ""
-        error = None if seen is None else _error(seen, matrix, blocks)
-        return BlockWeight(replace(blocks, packed=spooled(blocks.packed)), table or None, error)
+        form, table = self._form(linear), str(linear.weight.name)
+        judge = None if seen is None else _Judge(seen, form, linear.shape)
+        if table not in self.tables:
+            parts = linear.parts()
+            blocks = in_parts(parts, form, linear.shape, power, compensation, judge)
+            return BlockWeight(blocks, None, None if judge is None else judge.error)
+        blocks = _of_table(self.tables[table], form)
+        if judge is not None:
+            for outputs, matrix in linear.parts():
+                judge(matrix, blocks.part(outputs))
+        kept = replace(blocks, packed=spooled(blocks.packed))
+        return BlockWeight(kept, table, None if judge is None else judge.error)
 
     def _form(self, linear: Linear) -> Form:
         recipe = self.recipe
@@ -110,6 +116,8 @@ class BlockPlan:
             size = shared_size(linear.shape[0], recipe.block_size)
             assert size is not None
             return Form(8, size, True)
+        if linear.weight.name in self.block_tables.forms:
+            return self.block_tables.forms[str(linear.weight.name)]
         bits = 4 if recipe.precision == "int4" and linear.name not in recipe.by_block else 8
         return Form(bits, recipe.block_size, recipe.symmetric).fitted(linear.shape[0])
 
@@ -131,24 +139,35 @@ def _of_table(table: Quantized, form: Form) -> Blocks:
 
 def run(model: ir.Model, plan: BlockPlan) -> tuple[ir.Model, bool]:
     """Put everything that `plan` decided into `model`, which it changes."""
+    shared = {str(li.weight.name): plan.weights[li.name].blocks for li in plan.linears}
+    plan.block_tables.run(model, shared, plan.facts)
     editor = Editor(model)
     for _, group in by_activation(plan.linears):
         for linear in group:
-            replace_linear(editor, linear, plan.weights[linear.name])
+            new = plan.weights[linear.name]
+            is_table = linear.weight.name in plan.block_tables.forms
+            constants = (
+                shaped_for_product(editor, linear, new.blocks)
+                if is_table
+                else _constants(editor, linear, new)
+            )
+            replace_linear(editor, linear, new, constants)
     if plan.linears:
-        model.opset_imports.setdefault(DOMAIN, 1)
+        model.opset_imports.setdefault(CONTRIB, 1)
     editor.finish()
     return model, bool(plan.linears)
 
 
-def replace_linear(editor: Editor, linear: Linear, new: BlockWeight) -> None:
+def replace_linear(
+    editor: Editor, linear: Linear, new: BlockWeight, constants: Sequence[ir.Value | None]
+) -> None:
     """Put one MatMulNBits in the place of a product and the Add of its bias.
 
     The operator adds the bias itself, which is faster by 3 % of the whole of MiniLM than an Add.
     """
     node, blocks = linear.node, new.blocks
     inputs, outputs = linear.shape
-    found = [*_constants(editor, linear, new), None, linear.bias]
+    found = [*constants, *[None] * (4 - len(constants)), linear.bias]
     while found[-1] is None:
         found.pop()
     y = editor.before(
@@ -156,7 +175,7 @@ def replace_linear(editor: Editor, linear: Linear, new: BlockWeight) -> None:
         "MatMulNBits",
         [linear.x, *found],
         f"{linear.name}_blocks",
-        domain=DOMAIN,
+        domain=CONTRIB,
         K=inputs,
         N=outputs,
         bits=blocks.form.bits,
@@ -196,12 +215,27 @@ def _from_table(
     ]
 
 
-def _error(seen: Activation, matrix: Matrix, blocks: Blocks) -> float:
-    """The mean squared error of the output, relative to each token's float output."""
-    rows = np.concatenate(seen.sample)
-    rows = rows[:: sparing(len(rows), matrix.shape[1])]
-    wanted, weight = rows @ matrix, blocks.dequantized()
-    return relative_error([as_quantized(rows, blocks.form.block_size) @ weight], [wanted])
+class _Judge:
+    """Sums up the squared error of an output, relative to each token's float output, by parts."""
+
+    def __init__(self, seen: Activation, form: Form, shape: tuple[int, int]) -> None:
+        rows = np.concatenate(seen.sample)
+        self._rows = rows[:: sparing(len(rows), shape[1])]
+        self._rounded = as_quantized(self._rows, form.block_size)
+        self._missed = np.zeros(len(self._rows))
+        self._power = np.zeros(len(self._rows))
+
+    def __call__(self, matrix: Matrix, made: Blocks) -> None:
+        wanted = self._rows @ matrix
+        error = self._rounded @ made.dequantized() - wanted
+        self._missed += np.square(error).sum(axis=1, dtype=float)
+        self._power += np.square(wanted).sum(axis=1, dtype=float)
+
+    @property
+    def error(self) -> float:
+        """The mean over the tokens whose output is not all zero."""
+        real = self._power > 0
+        return float((self._missed[real] / self._power[real]).mean()) if real.any() else 0.0
 
 
 def as_quantized(x: Matrix, block_size: int) -> Matrix:
