@@ -15,8 +15,11 @@ Array = NDArray[Any]
 Feeds = dict[str, Array]
 
 
-CACHE_INPUTS = ("past_key_values.", "num_logits_to_keep")
-CACHE_OUTPUTS = ("present.",)
+PAST = "past_key_values."
+KEEP = "num_logits_to_keep"
+CACHE_INPUTS = (PAST, KEEP)
+PRESENT = "present."
+CACHE_OUTPUTS = (PRESENT,)
 """How the tensors are called that a decoder's steps hand on, and the input that says how many of
 a step's tokens get logits."""
 
@@ -73,12 +76,38 @@ class Signature:
         return cls(*sides)
 
     @property
-    def without_cache(self) -> Self:
-        """The same without what a decoder keeps from step to step, and what says so."""
+    def has_cache(self) -> bool:
+        """Whether it is a decoder's, which goes step by step."""
+        return any(t.name.startswith(CACHE_INPUTS) for t in self.inputs)
+
+    @property
+    def of_whole_texts(self) -> Self:
+        """What a decoder is when it is asked about whole texts; any other is what it is.
+
+        It takes tokens and no past, gives logits of every token, and keeps nothing.
+        """
+        if not self.has_cache:
+            return self
         return type(self)(
             tuple(t for t in self.inputs if not t.name.startswith(CACHE_INPUTS)),
-            tuple(t for t in self.outputs if not t.name.startswith(CACHE_OUTPUTS)),
+            tuple(
+                replace(t, shape=tuple("sequence" if axis == "kept" else axis for axis in t.shape))
+                for t in self.outputs
+                if not t.name.startswith(CACHE_OUTPUTS)
+            ),
         )
+
+    def whole_texts(self, feeds: Feeds) -> Feeds:
+        """The feeds of a decoder's first step: nothing is past."""
+        batch = len(feeds["input_ids"])
+        feeds = dict(feeds)
+        for spec in self.inputs:
+            if spec.name.startswith(PAST):
+                sizes = [
+                    batch if a == "batch" else 0 if isinstance(a, str) else a for a in spec.shape
+                ]
+                feeds[spec.name] = np.zeros(sizes, spec.dtype)
+        return feeds
 
     def without(self, inputs: Collection[str]) -> Self:
         """The same without these inputs."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgetfm.errors import BundleError, DeviceError, EdgetfmError, InputError, listed
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.devices import Device, ready_device
-from edgetfm.signature import Feeds, Signature, TensorSpec
+from edgetfm.signature import KEEP, PAST, Feeds, Signature, TensorSpec
 
 Settings = Mapping[str, Any]
 """{"disabled_optimizers": [name, ...], "config_entries": {key: value}}, as in a manifest."""
@@ -71,8 +73,17 @@ class Session:
     optional_inputs: tuple[str, ...] = ()
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Feeds:
-        """The outputs by name, all of them unless some are named. `feeds` are not converted."""
-        names = [o.name for o in self.signature.outputs] if outputs is None else list(outputs)
+        """The outputs by name, all of them unless some are named. `feeds` are not converted.
+
+        A decoder that is given no past is asked about whole texts: see Signature.of_whole_texts.
+        """
+        signature = self.signature
+        if signature.has_cache and not any(name.startswith(PAST) for name in feeds):
+            feeds = signature.whole_texts(dict(feeds))
+            if KEEP in self.optional_inputs:
+                feeds.setdefault(KEEP, np.array(0, np.int64))
+            signature = signature.of_whole_texts
+        names = [o.name for o in signature.outputs] if outputs is None else list(outputs)
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as error:  # onnxruntime's exceptions share no base class of their own

@@ -62,9 +62,9 @@ def cache_of(c: Any) -> dict[str, Any]:
     }
 
 
-def past_of(tensors: Mapping[str, Tensor], c: CacheSizes, batch: int) -> list[Cache]:
+def past_of(tensors: Mapping[str, Tensor] | None, c: CacheSizes, batch: int) -> list[Cache]:
     """The cache of each layer, empty ones where none is given."""
-    if not tensors:
+    if tensors is None:
         nothing = torch.zeros(batch, c.kv_heads, 0, c.head_size)
         return [(nothing, nothing)] * c.layers
     return [(tensors[f"{i}.key"], tensors[f"{i}.value"]) for i in range(c.layers)]
@@ -78,8 +78,10 @@ def answer(logits: Tensor, presents: list[Cache]) -> dict[str, Tensor]:
     return named
 
 
-def kept_rows(x: Tensor, timeline: Timeline, num_logits_to_keep: Tensor) -> Tensor:
-    """The hidden states [batch, kept, width] of the tokens that get logits."""
+def kept_rows(x: Tensor, timeline: Timeline, num_logits_to_keep: Tensor | None) -> Tensor:
+    """The hidden states [batch, kept, width] of the tokens that get logits; None is all."""
+    if num_logits_to_keep is None:
+        return x
     batch, sequence, width = x.shape
     places = timeline.kept(sequence, num_logits_to_keep)
     rows = places + torch.arange(batch, device=x.device)[:, None] * sequence

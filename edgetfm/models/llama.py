@@ -167,10 +167,13 @@ class Llama(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        past_key_values: dict[str, Tensor],
-        num_logits_to_keep: Tensor,
+        past_key_values: dict[str, Tensor] | None = None,
+        num_logits_to_keep: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`."""
+        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`.
+
+        Without a past the tokens are whole texts, and without a number all logits are given.
+        """
         c = self.config
         timeline = Timeline.of_mask(attention_mask)
         x = self.words(input_ids)
