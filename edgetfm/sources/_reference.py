@@ -58,6 +58,14 @@ def transformers_oracle(
 ) -> Oracle:
     """A function from a graph's inputs to its outputs, as transformers computes them."""
     model, _ = load_model(folder, task, trust_remote_code)
+    return oracle_of(model, task, config)
+
+
+def oracle_of(model: Any, task: str, config: Any) -> Oracle:
+    """A model of transformers as a function from a graph's inputs to its outputs.
+
+    config: the family's, which says how a text is pooled.
+    """
 
     def run(feeds: Feeds) -> Feeds:
         with torch.inference_mode(), warnings.catch_warnings():
@@ -74,11 +82,12 @@ def transformers_oracle(
 
 
 def load_model(
-    folder: Path, task: str, trust_remote_code: bool = False
+    folder: Path, task: str, trust_remote_code: bool = False, **changed: Any
 ) -> tuple[Any, dict[str, Any]]:
     """The model with the head of a task, eager and in float32, and what was missing or left over.
 
-    The latter is transformers' own: `missing_keys`, `unexpected_keys` and others.
+    The latter is transformers' own: `missing_keys`, `unexpected_keys` and others. changed: values
+    of the config that are others here.
     """
     import transformers
 
@@ -87,6 +96,7 @@ def load_model(
     if task == "image-feature-extraction":
         kind = _AUTO[task]
     options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
+    options |= changed
     with quiet_transformers():
         try:
             model, info = getattr(transformers, kind).from_pretrained(

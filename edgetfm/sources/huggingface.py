@@ -18,6 +18,7 @@ from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.sources import _hub, _reference, _weights
 from edgetfm.sources._generation import read_generation
+from edgetfm.sources._quantized import refuse_quantized
 from edgetfm.sources._source import Source, Streamed
 from edgetfm.sources.adapter import open_adapted
 from edgetfm.tasks import task_named
@@ -35,7 +36,12 @@ def open_huggingface(
     Its type decides the route if none is given: native if a family of ours has it.
     """
     folder, name = _hub.locate(spec)
+    if (folder / "adapter_config.json").is_file():
+        from edgetfm.sources.peft import open_peft  # which opens what it merged by this function
+
+        return open_peft(folder, name, task, route=route)
     raw = assets.read_json(folder / "config.json", required=True)
+    refuse_quantized(raw, folder)
     family = _family(raw, folder, route)
     if family is None:
         _complete(raw, folder, trust_remote_code)
