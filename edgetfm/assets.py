@@ -63,6 +63,10 @@ HEADS = {
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForImageClassification": "image-classification",
+    "ForAudioClassification": "audio-classification",
+    "ForCTC": "automatic-speech-recognition",
+    "ForAudioFrameClassification": "audio-frame-classification",
+    "ForXVector": "audio-xvector",
     "ForObjectDetection": "object-detection",
     "ForSemanticSegmentation": "image-segmentation",
     "ForDepthEstimation": "depth-estimation",
@@ -235,6 +239,7 @@ _READERS: dict[str, Callable[[Path, Any, bool], Prepared]] = {
         folder, longest=config.longest, vocabulary=config.vocabulary, trust_remote_code=trust
     ),
     "image": lambda folder, config, _trust: _image_processor(folder, config),
+    "audio": lambda folder, config, _trust: _feature_extractor(folder, config),
 }
 """Sense -> how its inputs are made, by the files in a folder and the model's config."""
 
@@ -244,13 +249,22 @@ def read_inputs(
 ) -> Prepared:
     """How a model's inputs are made: its tokenizer, its image processor, or several of them.
 
-    config: has `longest` and `vocabulary` for texts, `image_size` and `channels` for images.
+    config: has `longest` and `vocabulary` for texts, `image_size` and `channels` for images,
+    `least` and `convolutions` for sounds.
     """
     parts = [_READERS[sense](folder, config, trust_remote_code) for sense in senses]
     return Prepared(
         {name: data for part in parts for name, data in part.assets.items()},
         {key: entry for part in parts for key, entry in part.preprocessing.items()},
         tuple(note for part in parts for note in part.notes),
+    )
+
+
+def _feature_extractor(folder: Path, config: Any) -> Prepared:
+    from edgetfm.feature_extractors import read_feature_extractor
+
+    return read_feature_extractor(
+        folder, least=config.least, convolutions=[list(step) for step in config.convolutions]
     )
 
 

@@ -200,7 +200,8 @@ class Comparison:
             shapes = [np.shape(side[output.name]) for side in (got, wanted)]
             if shapes[0] != shapes[1]:
                 raise InputError(f"{output.name} has shape {shapes[0]}, expected {shapes[1]}")
-            one, two = (_rows(output, side[output.name], mask) for side in (got, wanted))
+            real = _shortened(output, mask, shapes[0])
+            one, two = (_rows(output, side[output.name], real) for side in (got, wanted))
             rows = max(1, _CHUNK // max(1, one.shape[-1]))
             self._parts[output.name] += [
                 _compare_rows(one[i : i + rows], two[i : i + rows], output.kind)
@@ -227,6 +228,14 @@ class _Part:
 
 
 _CHUNK = 1 << 20  # elements compared at once: logits over a vocabulary are large in float64
+
+
+def _shortened(output: Output, mask: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """The mask of an output's own positions, where convolutions made them fewer."""
+    if mask is None or not output.steps:
+        return mask
+    lengths = np.array([output.length(int(taken)) for taken in mask.sum(1)])
+    return np.arange(shape[1]) < lengths[:, None]
 
 
 def _rows(output: Output, array: Array, mask: Array | None) -> Array:

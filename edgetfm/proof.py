@@ -17,7 +17,7 @@ from edgetfm.errors import BundleError
 from edgetfm.parity import FLOAT_BOUND, Budget, Comparison, Measures, Rung, rung
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Settings, make_session, without_spinning
-from edgetfm.signature import SEQUENCE, Array, Feeds, Signature, is_batch
+from edgetfm.signature import FRAMES, SAMPLES, SEQUENCE, Array, Feeds, Signature, is_batch
 from edgetfm.tasks import TASKS, Task
 
 DEVICE_BOUNDS = {
@@ -211,9 +211,10 @@ def compare_alone(
     ours = subject.signature
     for feeds, answer in zip(batches, together, strict=True):
         for row in range(min(_batch(feeds), 4)):
-            length = _length(feeds, row) if SEQUENCE in ours.axes else None
-            cut = {t.name: _cut(feeds[t.name], t.shape, row, length) for t in ours.inputs}
-            expected = {t.name: _cut(answer[t.name], t.shape, row, length) for t in ours.outputs}
+            length = _length(feeds, row)
+            lengths = {} if length is None else _lengths(subject.task, length)
+            cut = {t.name: _cut(feeds[t.name], t.shape, row, lengths) for t in ours.inputs}
+            expected = {t.name: _cut(answer[t.name], t.shape, row, lengths) for t in ours.outputs}
             alone.add(run(cut), expected, cut.get("attention_mask"))
     return alone
 
@@ -228,11 +229,16 @@ def _length(feeds: Feeds, row: int) -> int | None:
     return None if mask is None else int(mask[row].sum())
 
 
-def _cut(array: Array, shape: tuple[int | str, ...], row: int, length: int | None) -> Array:
+def _lengths(task: Task, length: int) -> dict[str, int]:
+    """The sizes of the axes of a row without its padding: what it takes, and its frames."""
+    frames = next((o.length(length) for o in task.outputs if o.steps), length)
+    return {SEQUENCE: length, SAMPLES: length, FRAMES: frames}
+
+
+def _cut(array: Array, shape: tuple[int | str, ...], row: int, lengths: Mapping[str, int]) -> Array:
     """One row along every axis that counts items, without the padding of its tokens."""
     index = tuple(
-        slice(row, row + 1) if is_batch(axis) else slice(length if axis == SEQUENCE else None)
-        for axis in shape
+        slice(row, row + 1) if is_batch(axis) else slice(lengths.get(str(axis))) for axis in shape
     )
     return np.ascontiguousarray(array[index])
 

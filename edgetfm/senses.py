@@ -34,7 +34,7 @@ class Sense:
 SENSES: dict[str, Sense] = {
     "text": Sense("tokenizer", ("input_ids", "attention_mask", "token_type_ids"), (2,)),
     "image": Sense("image", ("pixel_values",), (4,), single=True),
-    "audio": Sense("audio", ("input_values", "input_features"), (2, 3)),
+    "audio": Sense("audio", ("input_values", "input_features"), (2, 3, 4)),
 }
 
 OF_MODALITY: dict[Modality, tuple[str, ...]] = {

@@ -185,6 +185,7 @@ DTYPES = (
 """The dtypes a graph's inputs and outputs may have."""
 
 BATCH, SEQUENCE = "batch", "sequence"
+SAMPLES, FRAMES = "samples", "frames"
 
 
 def is_batch(axis: int | str) -> bool:
@@ -192,17 +193,15 @@ def is_batch(axis: int | str) -> bool:
     return isinstance(axis, str) and (axis == BATCH or axis.endswith(f"_{BATCH}"))
 
 
-ASKED_SIZES: dict[str, tuple[int, int]] = {"height": (224, 448), "width": (448, 672)}
+ASKED_SIZES: dict[str, tuple[int, int]] = {
+    "height": (224, 448),
+    "width": (448, 672),
+    SAMPLES: (9_603, 12_801),
+}
 """Free axes that small sizes do not do for -> two sizes to trace and to ask a model with.
 
-Pictures: patches of 14, 16 and 32 pixels divide them.
-"""
-
-
-ASKED_SIZES: dict[str, tuple[int, int]] = {"height": (224, 448), "width": (448, 672)}
-"""Free axes that small sizes do not do for -> two sizes to trace and to ask a model with.
-
-Pictures: patches of 14, 16 and 32 pixels divide them.
+Pictures: patches of 14, 16 and 32 pixels divide them. Waves: more than convolutions shorten to
+nothing, and not the same share of a frame.
 """
 
 

@@ -24,13 +24,21 @@ class Output:
     kind: `embedding` rows are compared by cosine; `hidden` states by cosine of each unmasked
     token; `logits` by top-1 agreement and KL; a `span` is logits over the positions of a text;
     `boxes` (center, width and height) by how far they overlap; a `map`, a number for each pixel,
-    by its error beside its mean. per: what has a row of its own.
+    by its error beside its mean. per: what has a row of its own. steps: kernel and stride of each
+    convolution by which the positions became fewer than the mask has.
     """
 
     name: str
     kind: Kind
     per_token: bool = False
     per: Literal["item", "query", "pixel"] = "item"
+    steps: tuple[tuple[int, int], ...] = ()
+
+    def length(self, taken: int) -> int:
+        """How many positions come of so many that were taken."""
+        for kernel, stride in self.steps:
+            taken = (taken - kernel) // stride + 1
+        return max(0, taken)
 
     @property
     def class_axis(self) -> int:
@@ -87,9 +95,18 @@ class Task:
     def on(self, signature: Signature, preprocessing: Mapping[str, Any]) -> Task:
         """The task of one graph: `other` takes its outputs from it, its inputs as they are made."""
         if self.name != OTHER:
-            return self
+            return self._shortened(preprocessing)
         modality = next((m for key, m in _PREPARED.items() if key in preprocessing), self.modality)
         return replace(self, modality=modality, outputs=tuple(_compared(signature)))
+
+    def _shortened(self, preprocessing: Mapping[str, Any]) -> Task:
+        """The task on a graph that takes a wave and gives frames, fewer of them."""
+        found = preprocessing.get("audio", {}).get("convolutions", ())
+        steps = tuple((int(kernel), int(stride)) for kernel, stride in found)
+        if not steps:
+            return self
+        outputs = (replace(o, steps=steps) if o.per_token else o for o in self.outputs)
+        return replace(self, outputs=tuple(outputs))
 
     def misfits(self, signature: Signature) -> list[str]:
         """What keeps a graph of this signature from doing the task."""
@@ -232,6 +249,30 @@ TASKS: dict[str, Task] = {
             ),
             _EMBEDDING_BUDGET,
             apart=True,
+        ),
+        Task("audio-classification", "audio", (_LOGITS,), _AGREEMENT_BUDGET),
+        # Until there are transcripts: the letter of a frame is what a text is made of.
+        Task(
+            "automatic-speech-recognition",
+            "audio",
+            (_TOKEN_LOGITS,),
+            _AGREEMENT_BUDGET,
+            ("asr", "speech-recognition", "ctc"),
+        ),
+        Task(
+            "audio-feature-extraction",
+            "audio",
+            (_HIDDEN, Output("audio_embedding", "embedding")),
+            _EMBEDDING_BUDGET,
+            ("audio-features",),
+        ),
+        Task("audio-frame-classification", "audio", (_TOKEN_LOGITS,), _AGREEMENT_BUDGET),
+        Task(
+            "audio-xvector",
+            "audio",
+            (_LOGITS, Output("embeddings", "embedding")),
+            _EMBEDDING_BUDGET,
+            ("speaker-verification",),
         ),
         Task(OTHER, "arrays", (), _EMBEDDING_BUDGET),
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from edgetfm.errors import InputError
+from edgetfm.runtime.audio import AudioReader
 from edgetfm.runtime.images import ImageReader, Picture
+from edgetfm.runtime.sounds import Sound
 from edgetfm.runtime.text import Text, TextEncoder
 from edgetfm.senses import SENSES, part_of
 from edgetfm.signature import Feeds, Signature
@@ -16,10 +18,11 @@ from edgetfm.signature import Feeds, Signature
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Texts or pictures to feeds, equal to what transformers makes of them."""
+    """Texts, pictures or sounds to feeds, equal to what transformers makes of them."""
 
     text: TextEncoder | None = None
     image: ImageReader | None = None
+    audio: AudioReader | None = None
 
     @classmethod
     def from_folder(
@@ -29,19 +32,21 @@ class Preprocessor:
 
         Raises BundleError if what they describe is not there or makes no sense.
         """
-        text = image = None
+        text = image = audio = None
         senses = tuple(name for name, sense in SENSES.items() if sense.prepared in preprocessing)
         parts = {sense: part_of(signature, sense, senses) for sense in senses}
         if "text" in parts:
             text = TextEncoder(folder, preprocessing["tokenizer"], parts["text"])
         if "image" in parts:
             image = ImageReader.from_settings(preprocessing["image"], parts["image"])
-        return cls(text, image)
+        if "audio" in parts:
+            audio = AudioReader.from_settings(preprocessing["audio"], parts["audio"])
+        return cls(text, image, audio)
 
     @property
     def makes_nothing(self) -> bool:
         """Whether arrays are all that the model can be given."""
-        return self.text is None and self.image is None
+        return self.text is None and self.image is None and self.audio is None
 
     def inputs(self, senses: Sequence[str], items: Sequence[Any]) -> Feeds:
         """Items as one batch for a model of these senses.
@@ -49,7 +54,11 @@ class Preprocessor:
         An item is what its sense is given (a text, a picture); of a model of several senses it is
         a tuple, a part for each in their order.
         """
-        ways: dict[str, Callable[[Any], Feeds]] = {"text": self.texts, "image": self.images}
+        ways: dict[str, Callable[[Any], Feeds]] = {
+            "text": self.texts,
+            "image": self.images,
+            "audio": self.sounds,
+        }
         parts = [items] if len(senses) == 1 else list(zip(*items, strict=True))
         feeds: Feeds = {}
         for sense, part in zip(senses, parts, strict=True):
@@ -68,18 +77,35 @@ class Preprocessor:
         """Pictures (paths, Pillow images, uint8 arrays [h, w] or [h, w, c]) as one batch."""
         return self.image_reader(images)
 
+    def sounds(self, sounds: Sound | Sequence[Sound]) -> Feeds:
+        """Sounds (paths, arrays, (array, sampling rate)) as one batch, padded to the longest."""
+        return self.audio_reader(sounds)
+
     @property
     def text_encoder(self) -> TextEncoder:
         """The part for texts; InputError if the model takes none."""
-        if self.text is None and self.image is None:
+        if self.makes_nothing:
             raise InputError("there is no tokenizer here: only arrays of token ids can be run")
         if self.text is None:
-            raise InputError("this model takes no text: give images")
+            raise InputError(f"this model takes no text: give {self._taken}")
         return self.text
 
     @property
     def image_reader(self) -> ImageReader:
         """The part for pictures; InputError if the model takes none."""
         if self.image is None:
-            raise InputError("this model takes no images: give text")
+            raise InputError(f"this model takes no images: give {self._taken}")
         return self.image
+
+    @property
+    def audio_reader(self) -> AudioReader:
+        """The part for sounds; InputError if the model takes none."""
+        if self.audio is None:
+            raise InputError(f"this model takes no sounds: give {self._taken}")
+        return self.audio
+
+    @property
+    def _taken(self) -> str:
+        """What it is given, in words."""
+        parts = {"text": self.text, "images": self.image, "sounds": self.audio}
+        return " and ".join(name for name, part in parts.items() if part is not None) or "arrays"

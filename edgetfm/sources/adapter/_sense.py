@@ -18,7 +18,8 @@ from edgetfm.signature import Signature, TensorSpec
 class AdapterConfig:
     """What is known of a transformers model beside its own config.
 
-    longest: the most tokens it takes. image_size: (height, width). The fields of a sense that a
+    longest: the most tokens it takes. image_size: (height, width). least: the fewest samples of a
+    wave; convolutions: kernel and stride of each that shortens it. The fields of a sense that a
     model does not have are zero.
     """
 
@@ -27,6 +28,8 @@ class AdapterConfig:
     vocabulary: int = 0
     image_size: tuple[int, int] = (0, 0)
     channels: int = 0
+    least: int = 0
+    convolutions: tuple[tuple[int, int], ...] = ()
     pooling: str = "mean"
     normalize: bool = False
 
@@ -39,7 +42,7 @@ Answer = Callable[[Any, Any, Mapping[str, Tensor], assets.Pooling], dict[str, Te
 class SenseRow:
     """One sense of the adapter.
 
-    main: the input that a model of this sense takes. body: the task of a model without a head.
+    main: the input that a model of this sense takes, or other_main. body: the task of a model without a head.
     facts: (model, folder, pooling) -> fields of AdapterConfig. inputs: (model, folder, config) ->
     what the graph takes, its first axis `batch`. refuse: raises SourceError for a model whose
     inputs cannot be made. check: raises SourceError where what edgetfm makes of an item is not
@@ -53,6 +56,11 @@ class SenseRow:
     refuse: Callable[[Any], None] = lambda _model: None
     check: Callable[[Path, assets.Prepared, Signature], None] = lambda *_: None
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    other_main: str | None = None
+
+    def main_of(self, takes: Mapping[str, Any]) -> str:
+        """What a model that takes these calls its input."""
+        return self.other_main if self.main not in takes and self.other_main else self.main
 
 
 def parameters(model: Any) -> Mapping[str, Any]:

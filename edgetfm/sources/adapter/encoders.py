@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgetfm import assets
 from edgetfm.errors import SourceError
 from edgetfm.sources import _reference
 
@@ -17,7 +18,7 @@ def refuse_others(raw: Mapping[str, Any], folder: Path) -> None:
     kind = raw.get("model_type")
     if raw.get("quantization_config"):
         raise SourceError(f"{folder} is quantized already: give the float checkpoint it is made of")
-    if _reads_queries(str(kind)):
+    if _reads_queries(str(kind)) or assets.read_head(raw) == "ForAudioClassification":
         return
     problem = _no_encoder(str(kind))
     if problem:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgetfm import assets
 from edgetfm.errors import SourceError
 from edgetfm.runtime.shapes import asked
-from edgetfm.signature import Feeds, Signature, TensorSpec
+from edgetfm.signature import BATCH, FRAMES, Feeds, Signature, TensorSpec
 from edgetfm.sources import _reference
 from edgetfm.sources._source import Oracle, eager
 from edgetfm.sources.adapter.table import ANSWERS
@@ -75,7 +75,10 @@ def answering(module: Adapted) -> Oracle:
 def outputs_of(module: Adapted, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     """The outputs' shapes, found by asking; a SourceError if the model does not answer."""
     run = answering(module)
-    given = tuple(TensorSpec(o.name, "float32", ()) for o in TASKS[module.task].outputs)
+    given = tuple(
+        TensorSpec(o.name, "float32", (BATCH, FRAMES) if o.per_token else ())
+        for o in TASKS[module.task].outputs
+    )
     seen: list[tuple[Feeds, Feeds]] = []
 
     def ask(feeds: Feeds) -> Feeds:

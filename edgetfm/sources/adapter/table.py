@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from edgetfm.sources.adapter._sense import Answer, SenseRow
+from edgetfm.sources.adapter.audio import AUDIO
 from edgetfm.sources.adapter.image import IMAGE
 from edgetfm.sources.adapter.text import TEXT
 from edgetfm.tasks import OTHER, TASKS
 
-SENSE_ROWS: dict[str, SenseRow] = {"text": TEXT, "image": IMAGE}
+SENSE_ROWS: dict[str, SenseRow] = {"text": TEXT, "image": IMAGE, "audio": AUDIO}
 
 ANSWERS: dict[str, Answer] = {
     task: answer for row in SENSE_ROWS.values() for task, answer in row.answers.items()

@@ -36,7 +36,8 @@ def task_of_body(model: Any) -> str:
     if type(model).__name__ in auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES.values():
         return "zero-shot-image-classification"
     takes = getattr(model, "main_input_name", "nothing")
-    known = {row.main: row.body for row in SENSE_ROWS.values()}
+    rows = SENSE_ROWS.values()
+    known = {main: row.body for row in rows for main in (row.main, row.other_main) if main}
     if takes not in known:
         raise SourceError(
             f"{type(model).__name__} takes {takes}; edgetfm takes {' and '.join(known)}"
@@ -47,7 +48,7 @@ def task_of_body(model: Any) -> str:
 def check_senses(model: Any, task: str) -> None:
     """Raise a SourceError if a model does not take what the task's senses make, or takes more."""
     senses, takes, kind = TASKS[task].senses, parameters(model), type(model).__name__
-    mains = [SENSE_ROWS[sense].main for sense in senses]
+    mains = [SENSE_ROWS[sense].main_of(takes) for sense in senses]
     if absent := [main for main in mains if main not in takes]:
         raise SourceError(f"{kind} does not do {task}: it takes no {' and no '.join(absent)}")
     others = {*_OTHERS, "input_ids"} - {*mains}
