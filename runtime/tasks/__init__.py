@@ -9,12 +9,16 @@ from typing import Any
 
 from edgetfm.runtime.tasks import (
     classification,
+    depth,
+    detection,
     embeddings,
     fill_mask,
     generation,
     other,
     question_answering,
+    segmentation,
     token_classification,
+    zero_shot_image,
 )
 from edgetfm.runtime.tasks._texts import Asked, single_text_items, text_items
 
@@ -47,6 +51,10 @@ WAYS: dict[str, Way] = {
     "image-classification": Way(image_items, classification.classify_images),
     "image-feature-extraction": Way(image_items, embeddings.embed_images),
     "text-generation": Way(generation.prompt_items, generation.generate_texts),
+    "object-detection": Way(image_items, detection.detect_objects),
+    "image-segmentation": Way(image_items, segmentation.segment_images),
+    "depth-estimation": Way(image_items, depth.estimate_depth),
+    "zero-shot-image-classification": Way(image_items, zero_shot_image.match_labels),
     "other": Way(other.any_items, other.answer_with_outputs),
 }
 
