@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from edgetfm.errors import InputError, MissingExtra, SourceError
-from edgetfm.files import inside
+from edgetfm.errors import MissingExtra, SourceError
 
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
@@ -55,6 +54,14 @@ def _parse(path: Path) -> Any:
         raise SourceError(f"{path} is not JSON: {error}") from error
 
 
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """A JSON list of objects from a file."""
+    data = _parse(path)
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        raise SourceError(f"{path} is not a list of modules")
+    return data
+
+
 HEADS = {
     "ForMaskedLM": "fill-mask",
     "ForCausalLM": "text-generation",
@@ -85,47 +92,18 @@ def read_head(config: Mapping[str, Any]) -> str:
 
 # --- sentence-transformers ----------------------------------------------------------------------
 
-_MODES = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}
-"""What a pooling is called there, and in edgetfm.layers.pooling."""
-
 
 def read_pooling(folder: Path) -> Pooling:
-    """The pooling that modules.json asks for; mean, not normalized, without one."""
-    path = folder / "modules.json"
-    if not path.is_file():
+    """The pooling that modules.json asks for, if it is one that families do themselves.
+
+    Mean, not normalized, without one, and where a head of its own follows the model.
+    """
+    from edgetfm.sentence import read_sentence_head
+
+    head = read_sentence_head(folder)
+    if head is None or not head.is_plain:
         return Pooling()
-    modules = _parse(path)
-    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
-        raise SourceError(f"{path} is not a list of modules")
-    kinds = [str(m.get("type", "")).rpartition(".")[2] for m in modules]
-    strange = [k for k in kinds if k not in ("Transformer", "Pooling", "Normalize", "Dropout")]
-    if strange or kinds.count("Pooling") != 1 or kinds[0] != "Transformer":
-        raise SourceError(
-            f"{path} has the modules {', '.join(kinds)}; edgetfm honours Transformer, one Pooling "
-            "and Normalize"
-        )
-    at = str(modules[kinds.index("Pooling")].get("path", ""))
-    try:
-        config = read_json(inside(folder, f"{at}/config.json"), required=True)
-    except InputError as error:
-        raise SourceError(f"{path}: {error}") from error
-    return Pooling(_pooling_mode(config, folder / at), "Normalize" in kinds)
-
-
-def _pooling_mode(config: Mapping[str, Any], where: Path) -> str:
-    stem = "pooling_mode_"
-    modes = [k.removeprefix(stem) for k, on in config.items() if k.startswith(stem) and on is True]
-    if isinstance(config.get("pooling_mode"), str):  # the newer form names one
-        modes = [config["pooling_mode"]]
-    how = [_MODES.get(m, m) for m in modes]
-    if len(how) != 1 or how[0] not in _MODES.values():
-        raise SourceError(
-            f"{where / 'config.json'} pools by {' and '.join(modes) or 'nothing'}; "
-            f"edgetfm honours one of {', '.join(_MODES)}"
-        )
-    if config.get("include_prompt") is False:
-        raise SourceError(f"{where / 'config.json'}: include_prompt false is not honoured")
-    return how[0]
+    return Pooling(head.modes[0], bool(head.steps))
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -250,7 +228,7 @@ def read_inputs(
     """How a model's inputs are made: its tokenizer, its image processor, or several of them.
 
     config: has `longest` and `vocabulary` for texts, `image_size` and `channels` for images,
-    `least` and `convolutions` for sounds.
+    `least`, `convolutions` and `letters` for sounds.
     """
     parts = [_READERS[sense](folder, config, trust_remote_code) for sense in senses]
     return Prepared(
@@ -261,10 +239,17 @@ def read_inputs(
 
 
 def _feature_extractor(folder: Path, config: Any) -> Prepared:
+    from edgetfm.ctc_vocabulary import read_vocabulary
     from edgetfm.feature_extractors import read_feature_extractor
 
-    return read_feature_extractor(
+    sounds = read_feature_extractor(
         folder, least=config.least, convolutions=[list(step) for step in config.convolutions]
+    )
+    letters = read_vocabulary(folder) if config.letters else Prepared()
+    return Prepared(
+        {**sounds.assets, **letters.assets},
+        {**sounds.preprocessing, **letters.preprocessing},
+        (*sounds.notes, *letters.notes),
     )
 
 

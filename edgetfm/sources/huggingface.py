@@ -16,9 +16,11 @@ from edgetfm.layers.attention import fold_scales
 from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
+from edgetfm.sentence import read_sentence_head
 from edgetfm.sources import _hub, _reference, _weights
 from edgetfm.sources._generation import read_generation
 from edgetfm.sources._quantized import refuse_quantized
+from edgetfm.sources._sentence import with_head
 from edgetfm.sources._source import Source, Streamed
 from edgetfm.sources.adapter import open_adapted
 from edgetfm.tasks import task_named
@@ -40,6 +42,19 @@ def open_huggingface(
         from edgetfm.sources.peft import open_peft  # which opens what it merged by this function
 
         return open_peft(folder, name, task, route=route)
+    head = read_sentence_head(folder)
+    if head is None:
+        return _opened(folder, name, task, trust_remote_code, route)
+    wanted = task or "feature-extraction"
+    opened = _opened(folder / head.place, name, wanted, trust_remote_code, route)
+    plain = head.is_plain or opened.task != "feature-extraction"
+    return opened if plain else with_head(opened, head)
+
+
+def _opened(
+    folder: Path, name: str, task: str | None, trust_remote_code: bool, route: str | None
+) -> Source:
+    """The model in a folder on this machine."""
     raw = assets.read_json(folder / "config.json", required=True)
     refuse_quantized(raw, folder)
     family = _family(raw, folder, route)

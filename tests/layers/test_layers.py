@@ -83,7 +83,15 @@ def test_pooling_ignores_what_is_masked(how: str) -> None:
     assert torch.equal(pool(hidden, mask, how), pool(spoiled, mask, how))
     alone = pool(hidden[:1, :3], mask[:1, :3], how)
     torch.testing.assert_close(pool(hidden, mask, how)[:1], alone)
-    wanted = {"mean": hidden[1].mean(0), "cls": hidden[1, 0], "max": hidden[1].amax(0)}[how]
+    places = torch.arange(1.0, 6.0)[:, None]
+    wanted = {
+        "mean": hidden[1].mean(0),
+        "cls": hidden[1, 0],
+        "max": hidden[1].amax(0),
+        "mean_sqrt_len": hidden[1].sum(0) / 5**0.5,
+        "weightedmean": (hidden[1] * places).sum(0) / 15,
+        "lasttoken": hidden[1, 4],
+    }[how]
     torch.testing.assert_close(pool(hidden, mask, how)[1], wanted)
 
 

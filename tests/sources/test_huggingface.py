@@ -194,10 +194,10 @@ def test_sentence_transformers_decides_the_pooling(
     assert source.task == "feature-extraction"
     assert (source.config.pooling, source.config.normalize) == pooling
     assert source.preprocessing["tokenizer"]["max_length"] == 48
-    edit(folder, "1_x/config.json", pooling_mode_weightedmean_tokens=True, pooling_mode="lasttoken")
-    refused(folder, "lasttoken", "mean_tokens")
-    (folder / "modules.json").write_text(json.dumps([*modules, {"type": "models.Dense"}]))
-    refused(folder, "Dense")
+    edit(folder, "1_x/config.json", pooling_mode_weightedmean_tokens=True, pooling_mode="learned")
+    refused(folder, "learned", "mean_tokens")
+    (folder / "modules.json").write_text(json.dumps([*modules, {"type": "models.LSTM"}]))
+    refused(folder, "LSTM")
 
 
 def test_a_licence_comes_from_the_model_card(minilm_folder: Path) -> None:
