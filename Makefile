@@ -11,12 +11,13 @@ DEMO := runs/vit-digits
 # One thread a process where several run side by side: they would otherwise fight for the cores.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 
-.PHONY: help demo test test-slow test-gpu check format bench install install-dev clean
+.PHONY: help demo test test-slow test-gpu interop check format bench install install-dev clean
 
 help:
 	@echo "make demo       train a small ViT, export it to int8, verify it, run it"
 	@echo "make test       all tests but the slow ones (under 10 minutes on 2 cores)"
 	@echo "make test-slow  real models and minutes of work"
+	@echo "make interop    bundles in Optimum, Transformers.js and older ONNX Runtimes"
 	@echo "make test-gpu   what needs an NVIDIA GPU and onnxruntime-gpu"
 	@echo "make check      lint, formatting, types, import directions"
 	@echo "make format     write the formatting that make check wants"
@@ -63,11 +64,14 @@ demo: $(STAMP)
 # --- tests --------------------------------------------------------------------------------------
 
 test: $(STAMP_DEV)
-	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not interop"
 
 test-slow: $(STAMP_DEV)
 	$(BIN)/python tests/emulated/qemu.py
-	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not interop"
+
+interop: $(STAMP_DEV)
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 0 -m interop tests/interop
 
 test-gpu: $(STAMP_DEV)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m gpu
