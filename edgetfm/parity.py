@@ -29,8 +29,9 @@ class Measures:
     of the wanted one, of 1 if that is smaller. kl: mean Kullback-Leibler divergence in nats of
     the softmax of the rows, from wanted to got. The last two are None for outputs that are not
     logits, kl for single scores. iou: of boxes, mean share of what two of them cover that both
-    do. relative: of a map, mean_abs over the mean of |wanted|. What was compared with a number
-    that is not finite is NaN.
+    do. relative: of a map, mean_abs over the mean of |wanted|. perplexity: by what
+    share that of the tokens that follow in the texts is higher, 0.01 is 1 %. What was compared
+    with a number that is not finite is NaN.
     """
 
     rows: int
@@ -43,6 +44,7 @@ class Measures:
     kl: float | None = None
     iou: float | None = None
     relative: float | None = None
+    perplexity: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form it has in parity.json."""
@@ -59,12 +61,14 @@ HIGHER_IS_BETTER = {
     "mean_abs": False,
     "max_error": False,
     "kl": False,
+    "perplexity": False,
     "relative": False,
 }
 
 MEASURED: dict[str, tuple[str, ...]] = {
     "agreement": ("logits", "span"),
     "kl": ("logits", "span"),
+    "perplexity": ("logits",),
     "iou": ("boxes",),
     "relative": ("map",),
 }
@@ -190,9 +194,16 @@ class Comparison:
         self._parts: dict[str, list[_Part]] = {o.name: [] for o in self.outputs}
 
     def add(
-        self, got: Mapping[str, Array], wanted: Mapping[str, Array], mask: Array | None = None
+        self,
+        got: Mapping[str, Array],
+        wanted: Mapping[str, Array],
+        mask: Array | None = None,
+        tokens: Array | None = None,
     ) -> Self:
-        """Compare one batch. `mask` [batch, sequence] marks the tokens that count, 1 or 0."""
+        """Compare one batch. `mask` [batch, sequence] marks the tokens that count, 1 or 0.
+
+        tokens: the ids of the texts, [batch, sequence], for outputs that are about the next one.
+        """
         for output in self.outputs:
             for who, side in (("the answer", got), ("the reference", wanted)):
                 if output.name not in side:
@@ -203,8 +214,11 @@ class Comparison:
             real = _shortened(output, mask, shapes[0])
             one, two = (_rows(output, side[output.name], real) for side in (got, wanted))
             rows = max(1, _CHUNK // max(1, one.shape[-1]))
+            following = _following(output, tokens, mask)
             self._parts[output.name] += [
-                _compare_rows(one[i : i + rows], two[i : i + rows], output.kind)
+                _compare_rows(
+                    one[i : i + rows], two[i : i + rows], output.kind, following[i : i + rows]
+                )
                 for i in range(0, len(one), rows)
             ]
         return self
@@ -225,6 +239,7 @@ class _Part:
     kl: Floats | None
     iou: Floats | None
     sum_wanted: float | None
+    surprise: Floats | None
 
 
 _CHUNK = 1 << 20  # elements compared at once: logits over a vocabulary are large in float64
@@ -254,10 +269,20 @@ def _rows(output: Output, array: Array, mask: Array | None) -> Array:
 _MASKED = -1e4  # a finite stand-in for minus infinity: its exponential is 0, its difference too
 
 
-def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str) -> _Part:
+def _following(output: Output, tokens: Array | None, mask: Array | None) -> Array:
+    """The token after each that counts, -1 behind the last of a text; empty if nobody asks."""
+    if not output.of_next or tokens is None or mask is None:
+        return np.zeros(0, np.int64)
+    real = mask.astype(bool)
+    after = np.full(tokens.shape, -1, np.int64)
+    after[:, :-1] = np.where(real[:, 1:], tokens[:, 1:], -1)
+    return np.asarray(after[real])
+
+
+def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str, following: Array) -> _Part:
     got, wanted = got_rows.astype(np.float64), wanted_rows.astype(np.float64)
     finite = np.isfinite(got).all() and np.isfinite(wanted).all()
-    agree = kl = None
+    agree = kl = surprise = None
     if kind in ("logits", "span"):
         score = kind == "logits" and got.shape[-1] == 1
         agree = _agreement(got, wanted, score)
@@ -265,6 +290,8 @@ def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str) -> _Part:
             with np.errstate(invalid="ignore"):
                 p, q = _log_softmax(wanted), _log_softmax(got)
                 kl = np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0)
+                known = np.flatnonzero(following >= 0)
+                surprise = (p - q)[known, following[known]]
     count = got.size
     if kind == "span":  # padding is no part of the vectors
         real = wanted != _MASKED
@@ -280,6 +307,7 @@ def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str) -> _Part:
         kl=kl,
         iou=_overlap(got, wanted) if kind == "boxes" else None,
         sum_wanted=float(np.abs(wanted).sum()) if kind == "map" else None,
+        surprise=surprise,
     )
 
 
@@ -353,7 +381,14 @@ def _merge(parts: list[_Part]) -> Measures:
         kl=float(np.concatenate(divergences).mean()) if divergences else None,
         iou=float(np.concatenate(overlaps).mean()) if overlaps else None,
         relative=_share(sum_abs, sum(sums)) if sums else None,
+        perplexity=_rise([p.surprise for p in parts if p.surprise is not None]),
     )
+
+
+def _rise(surprises: list[Floats]) -> float | None:
+    """By what share perplexity is higher; None if no token follows another."""
+    count = sum(map(len, surprises))
+    return float(np.expm1(np.concatenate(surprises).sum() / count)) if count else None
 
 
 def _share(lost: float, whole: float) -> float:

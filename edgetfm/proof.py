@@ -17,6 +17,7 @@ from edgetfm.errors import BundleError
 from edgetfm.parity import FLOAT_BOUND, Budget, Comparison, Measures, Rung, rung
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Settings, make_session, without_spinning
+from edgetfm.runtime.steps import in_two_parts, one_by_one
 from edgetfm.signature import FRAMES, SAMPLES, SEQUENCE, Array, Feeds, Signature, is_batch
 from edgetfm.tasks import TASKS, Task
 
@@ -103,7 +104,7 @@ class Subject:
     @classmethod
     def of_bundle(cls, manifest: Manifest) -> Self:
         """The subject of a bundle."""
-        signature = manifest.components["model"].signature
+        signature = manifest.components["model"].signature.of_whole_texts
         task = TASKS[manifest.task].on(signature, manifest.preprocessing)
         return cls(task, signature, manifest.oracle, manifest.row_by_row)
 
@@ -113,7 +114,7 @@ class Subject:
         """The difference over all batches, at the tokens that count."""
         comparison = Comparison(self.task.outputs)
         for one, two, inputs in zip(got, wanted, feeds, strict=True):
-            comparison.add(one, two, inputs.get("attention_mask"))
+            comparison.add(one, two, inputs.get("attention_mask"), inputs.get("input_ids"))
         return comparison
 
     @property
@@ -186,6 +187,8 @@ def invariant_rungs(
             bound=FLOAT_BOUND if is_float else DEVICE_BOUNDS[precision],
         )
     ]
+    if subject.task.generates:
+        rungs += step_rungs(subject, graph, precision, cases, settings)
     if alone is not None:
         rungs.insert(
             0,
@@ -203,6 +206,33 @@ def invariant_rungs(
     return rungs
 
 
+def step_rungs(
+    subject: Subject,
+    graph: Path,
+    precision: str,
+    cases: Sequence[Feeds],
+    settings: dict[str, Any],
+) -> list[Rung]:
+    """The same logits however a text is cut into steps: in two parts, and token by token."""
+    session = make_session(graph, settings=without_spinning(settings), threads=1)
+    texts = [f for f in cases if _batch(f) == 1 and f["input_ids"].shape[1] > 1]
+    parts, steps = Comparison(subject.task.outputs), Comparison(subject.task.outputs)
+    for feeds in texts:
+        length = feeds["input_ids"].shape[1]
+        whole = session.run(feeds)
+        for first in sorted({1, length // 2, length - 1}):
+            parts.add(in_two_parts(session, feeds, first), whole, feeds["attention_mask"])
+    for feeds in cases:
+        last, places = one_by_one(session, feeds)
+        whole = {"logits": np.take_along_axis(session.run(feeds)["logits"], places[..., None], 1)}
+        steps.add({"logits": last}, whole, np.ones_like(places))
+    bound = FLOAT_BOUND if precision == "fp32" else DEVICE_BOUNDS[precision]
+    return [
+        rung(f"{precision} in two parts", f"{precision} whole", parts, bound=bound),
+        rung(f"{precision} token by token", f"{precision} whole", steps, bound=bound),
+    ]
+
+
 def compare_alone(
     subject: Subject, run: Run, batches: Sequence[Feeds], together: Sequence[Feeds]
 ) -> Comparison:
@@ -215,7 +245,7 @@ def compare_alone(
             lengths = {} if length is None else _lengths(subject.task, length)
             cut = {t.name: _cut(feeds[t.name], t.shape, row, lengths) for t in ours.inputs}
             expected = {t.name: _cut(answer[t.name], t.shape, row, lengths) for t in ours.outputs}
-            alone.add(run(cut), expected, cut.get("attention_mask"))
+            alone.add(run(cut), expected, cut.get("attention_mask"), cut.get("input_ids"))
     return alone
 
 

@@ -88,14 +88,9 @@ class Signature:
         """
         if not self.has_cache:
             return self
-        return type(self)(
-            tuple(t for t in self.inputs if not t.name.startswith(CACHE_INPUTS)),
-            tuple(
-                replace(t, shape=tuple("sequence" if axis == "kept" else axis for axis in t.shape))
-                for t in self.outputs
-                if not t.name.startswith(CACHE_OUTPUTS)
-            ),
-        )
+        inputs = (t for t in self.inputs if not t.name.startswith(CACHE_INPUTS))
+        outputs = (t for t in self.outputs if not t.name.startswith(CACHE_OUTPUTS))
+        return type(self)(tuple(map(_whole, inputs)), tuple(map(_whole, outputs)))
 
     def whole_texts(self, feeds: Feeds) -> Feeds:
         """The feeds of a decoder's first step: nothing is past."""
@@ -164,6 +159,12 @@ class Signature:
         if problems:
             raise InputError(listed(problems))
         return arrays
+
+
+def _whole(spec: TensorSpec) -> TensorSpec:
+    """A tensor of a decoder when all tokens are the step's, and all get logits."""
+    same = {"total_sequence": "sequence", "kept": "sequence"}
+    return replace(spec, shape=tuple(same.get(str(axis), axis) for axis in spec.shape))
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ for graphs that do none of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgetfm.errors import InputError
@@ -24,7 +24,8 @@ class Output:
     kind: `embedding` rows are compared by cosine; `hidden` states by cosine of each unmasked
     token; `logits` by top-1 agreement and KL; a `span` is logits over the positions of a text;
     `boxes` (center, width and height) by how far they overlap; a `map`, a number for each pixel,
-    by its error beside its mean. per: what has a row of its own. steps: kernel and stride of each
+    by its error beside its mean. per: what has a row of its own. of_next: a
+    token's logits are of the one that follows it in the text. steps: kernel and stride of each
     convolution by which the positions became fewer than the mask has.
     """
 
@@ -32,6 +33,7 @@ class Output:
     kind: Kind
     per_token: bool = False
     per: Literal["item", "query", "pixel"] = "item"
+    of_next: bool = False
     steps: tuple[tuple[int, int], ...] = ()
 
     def length(self, taken: int) -> int:
@@ -69,8 +71,13 @@ class Task:
     outputs: tuple[Output, ...]
     budget: str
     synonyms: tuple[str, ...] = ()
+    budgets: Mapping[str, str] = field(default_factory=dict)
     apart: bool = False
     generates: bool = False
+
+    def budget_of(self, precision: str | None) -> str:
+        """The default budget of what was asked for by name; None and 'auto' name nothing."""
+        return self.budgets.get(precision or "", self.budget)
 
     @property
     def labelled(self) -> bool:
@@ -196,9 +203,10 @@ TASKS: dict[str, Task] = {
         Task(
             "text-generation",
             "text",
-            (_TOKEN_LOGITS,),
-            "kl:0.05",
+            (Output("logits", "logits", per_token=True, of_next=True),),
+            "perplexity:0.05",
             ("causal-lm", "text-generation-with-past", "causal-lm-with-past"),
+            budgets={"int8-weight": "perplexity:0.01", "fp16": "perplexity:0.01"},
             generates=True,
         ),
         Task(

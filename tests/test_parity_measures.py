@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -372,3 +373,41 @@ def test_use_says_how_much_of_a_budget_is_used_up() -> None:
     assert budget.use([Measures(1, 0.0, 0.0, 0.0, float("nan"), 1.0)]) == float("inf")
     assert Budget.parse("max_abs:0").use([Measures(1, 0.1, 0.1, 0.1, 1.0, 1.0)]) == float("inf")
     assert Budget.parse("1%").use([half]) == 0.0
+
+
+NEXT = (Output("logits", "logits", per_token=True, of_next=True),)
+
+
+def test_perplexity_is_of_the_tokens_that_follow() -> None:
+    random = np.random.default_rng(5)
+    wanted, got = (random.normal(size=(2, 6, 11)).astype(np.float32) for _ in range(2))
+    tokens = random.integers(0, 11, (2, 6))
+    mask = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+
+    def surprise(logits: np.ndarray) -> float:
+        chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        pairs = [(0, i) for i in range(5)] + [(1, i) for i in range(2)]
+        return float(np.mean([-np.log(chances[b, i, tokens[b, i + 1]]) for b, i in pairs]))
+
+    comparison = Comparison(NEXT).add({"logits": got}, {"logits": wanted}, mask, tokens)
+    rise = np.exp(surprise(got) - surprise(wanted)) - 1
+    assert comparison.measures()["logits"].perplexity == pytest.approx(rise, rel=1e-4)
+
+
+def test_perplexity_needs_a_token_that_follows() -> None:
+    logits = {"logits": np.zeros((2, 1, 5), np.float32)}
+    one = np.ones((2, 1), np.int64)
+    assert Comparison(NEXT).add(logits, logits, one, one).measures()["logits"].perplexity is None
+    assert Comparison(NEXT).add(logits, logits, one).measures()["logits"].perplexity is None
+
+
+def test_a_better_perplexity_uses_nothing_of_the_budget() -> None:
+    budget = Budget.parse("perplexity:0.01")
+    better = replace(SAME, perplexity=-0.3)
+    worse = replace(SAME, perplexity=0.02)
+    assert (budget.use([better]), budget.misses(better)) == (0.0, [])
+    assert budget.use([worse]) == pytest.approx(2.0)
+    assert budget.misses(worse) == ["perplexity 0.02 > 0.01"]
+
+
+SAME = Measures(1, 0.0, 0.0, 0.0, 1.0, 1.0)

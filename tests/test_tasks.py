@@ -33,7 +33,7 @@ def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
     budget = Budget.parse(task.budget)
     kinds = {o.kind for o in task.outputs if o.name in (task.judged or o.name)}
     wanted = {
-        "logits": ({"agreement"}, {"kl"}, {"agreement", "iou"}),
+        "logits": ({"agreement"}, {"kl"}, {"agreement", "iou"}, {"perplexity"}),
         "span": ({"agreement"},),
         "map": ({"relative"},),
     }
@@ -41,6 +41,13 @@ def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
     measures = {name for name, _ in budget.bounds}
     assert measures in (fitting[0] if fitting else [{"cosine", "worst_cosine"}])
     assert ("iou" in measures) == ("boxes" in kinds)
+
+
+def test_int8_weights_have_a_smaller_budget_than_four_bits() -> None:
+    task = TASKS["text-generation"]
+    assert task.budget_of("int4") == task.budget_of(None) == task.budget == "perplexity:0.05"
+    assert task.budget_of("int8-weight") == "perplexity:0.01"
+    assert TASKS["fill-mask"].budget_of("int4") == TASKS["fill-mask"].budget
 
 
 def test_a_graph_that_cannot_do_the_task_is_told_what_it_lacks() -> None:

@@ -51,6 +51,7 @@ class Foreign:
     licence: str | None = None
     notes: tuple[str, ...] = ()
     route: str = "onnx"
+    generation: dict[str, Any] = field(default_factory=dict)
 
     def reference(self) -> Run:
         """The file as it is, without any of onnxruntime's rewrites."""

@@ -210,6 +210,7 @@ def _tried_row(item: Item, whole: int) -> dict[str, str]:
         "worst cosine": share(float(measures["worst_cosine"])) if "cosine" in measures else "",
         "agreement": f"{float(measures['agreement']):.2%}" if "agreement" in measures else "",
         "KL": f"{float(measures['kl']):.2g}" if "kl" in measures else "",
+        "perplexity": f"{float(measures['perplexity']):+.2%}" if "perplexity" in measures else "",
         "metric": "" if metric is None else f"{metric.name} {cell('', metric.value)}",
         "budget used": f"{use:.0%}" if use else "",
         "in budget": "yes" if item.get("inside") else "no",

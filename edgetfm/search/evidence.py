@@ -19,6 +19,7 @@ from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import TextEncoder
 from edgetfm.search.array_evidence import array_cases, batched, encoded, read_items
 from edgetfm.search.goal import Goal
+from edgetfm.search.windows import windows
 from edgetfm.signature import Array, Feeds, Signature
 from edgetfm.tasks import Task
 
@@ -27,6 +28,10 @@ JUDGE_SHARE = 4
 """One item in four judges; it is never calibrated on."""
 MAX_JUDGED_ELEMENTS = 1 << 25
 """How many output numbers are kept to judge by: logits over a vocabulary are large."""
+MAX_DECODED_ELEMENTS = 1 << 26
+"""The same for decoders: perplexity wants a thousand tokens."""
+WINDOW = 128
+"""Tokens of a text that a decoder is calibrated on or judged by."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,33 @@ def gather(
     if goal.calibration is not None:
         data = _data(goal.calibration, task.senses, goal.samples)
     fit, judge = split(data.items)
+    if task.generates:
+        return _of_windows(cases, preprocessor.text_encoder, signature, data)
     encode = partial(preprocessor.inputs, task.senses)
     limit = max(1, MAX_JUDGED_ELEMENTS // max(1, _elements_per_item(signature)))
     return Evidence(
         cases,
         encoded(encode, fit, signature, BATCH),
         encoded(encode, judge[:limit], signature, BATCH),
+        {"name": data.name, "count": data.count, "sha256": data.fingerprint},
+        notes=(data.note,) if data.note else (),
+    )
+
+
+def _of_windows(
+    cases: list[Feeds], encoder: TextEncoder, signature: Signature, data: Calibration
+) -> Evidence:
+    """Evidence for a decoder: texts of one length, each of as many items as it takes.
+
+    What comes next can only be foretold of a text that is long enough.
+    """
+    fit, judge = split(data.items)
+    vocabulary = int(np.prod([a for o in signature.outputs for a in o.shape if isinstance(a, int)]))
+    most = max(2, MAX_DECODED_ELEMENTS // (WINDOW * vocabulary))
+    return Evidence(
+        cases,
+        windows(encoder, fit, WINDOW, BATCH),
+        windows(encoder, judge, WINDOW, BATCH, most),
         {"name": data.name, "count": data.count, "sha256": data.fingerprint},
         notes=(data.note,) if data.note else (),
     )

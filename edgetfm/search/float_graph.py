@@ -17,6 +17,8 @@ from edgetfm.search.draft import FP32, Draft
 from edgetfm.signature import Feeds, is_batch
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from edgetfm.sources import Source
 
 
@@ -61,12 +63,27 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
             rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
         )
         draft.progress("exporting the graph", 0, 0)
-        graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
+        if opened.streams:
+            discard(module)
+            graph = _streamed(opened, draft)
+        else:
+            graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
     file, data = write_graph(graph, draft.writer, FP32)
     draft.variants["fp32"] = Variant(file, data)
     del graph
     discard(module)
     return_freed()
+
+
+def _streamed(opened: Source, draft: Draft) -> ir.Model:
+    """The graph of a model of any size: its weights are read when they are written."""
+    from edgetfm.export.streamed import to_onnx_streamed
+
+    skeleton, weights = opened.streamed()
+    signature = opened.signature
+    return to_onnx_streamed(
+        skeleton, weights, signature.inputs, signature.outputs, progress=draft.progress
+    )
 
 
 def prove_float(draft: Draft, source: Source | None = None) -> None:

@@ -63,7 +63,7 @@ class Source:
     def subject(self) -> Subject:
         """What its variants are compared by."""
         task = TASKS[self.task].on(self.signature, self.preprocessing)
-        return Subject(task, self.signature)
+        return Subject(task, self.signature.of_whole_texts)
 
     def module(self) -> nn.Module:
         """The family's module with the weights, for inference, in float32."""

@@ -77,7 +77,7 @@ def build_bundle(
             writer=writer,
             subject=subject,
             evidence=evidence,
-            budget=goal.budget or subject.task.budget,
+            budget=goal.budget or subject.task.budget_of(goal.quantize),
             progress=progress,
             notes=[*opened.notes, *evidence.notes],
         )
@@ -97,7 +97,7 @@ def build_bundle(
 
 def _evidence(opened: Source | Foreign, preprocessor: Preprocessor, goal: Goal) -> Evidence:
     """What is asked: the cases that a module came with, else texts, pictures or the user's data."""
-    signature, task = opened.signature, opened.subject.task
+    signature, task = opened.subject.signature, opened.subject.task
     if isinstance(opened, Foreign):
         return gather(preprocessor, signature, task, goal, None)
     if opened.cases:

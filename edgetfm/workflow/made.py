@@ -55,6 +55,7 @@ def new_manifest(opened: Source | Foreign, family: str, draft: Draft, chosen: st
         versions=versions(),
         licence=opened.licence,
         row_by_row=draft.subject.row_by_row,
+        generation=opened.generation,
     )
 
 
