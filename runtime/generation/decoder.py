@@ -9,7 +9,7 @@ import numpy as np
 
 from edgetfm.errors import BundleError, listed
 from edgetfm.runtime._ort import ort
-from edgetfm.runtime.generation.cache import Cache, slots
+from edgetfm.runtime.generation.cache import Cache, rounded, slots
 from edgetfm.runtime.model import Model
 from edgetfm.signature import Array
 
@@ -79,7 +79,7 @@ class Binding:
         self._logits: dict[int, tuple[Array, Any]] = {}
         self._mask = np.ones(rows * cache.capacity, dtype=np.int64)
         self._places = np.arange(cache.capacity, dtype=np.int64)
-        self._bound_width = self._bound_kept = 0
+        self._bound_width = self._bound_kept = self._bound_total = 0
         self._every = np.array(1, dtype=np.int64)
 
     def step(self, tokens: Array, lengths: Sequence[int], *, every: bool = False) -> Array:
@@ -88,7 +88,7 @@ class Binding:
         tokens: [batch, width]. The array is overwritten by the next step.
         """
         self._bind_tokens(tokens)
-        self._bind_mask(lengths)
+        self._bind_mask(lengths, tokens.shape[1])
         logits = self._bind_logits(tokens.shape[1] if every else 1)
         self._session.run_bound(self._io)
         return logits
@@ -104,13 +104,22 @@ class Binding:
             self._io.bind_ortvalue_input("input_ids", value)
             self._bound_width = width
 
-    def _bind_mask(self, lengths: Sequence[int]) -> None:
-        total = max(lengths)
-        rows = self.cache.batch
+    def _bind_mask(self, lengths: Sequence[int], width: int) -> None:
+        """Which places hold tokens. A prompt's mask has its width, which tells it from decoding.
+
+        In decoding it may be wider than the longest row: it is bound anew once in STEP tokens.
+        """
+        rows, total = self.cache.batch, max(lengths)
+        if width == 1:
+            if total <= self._bound_total:
+                for row, length in enumerate(lengths):
+                    self._mask[row * self._bound_total + length - 1] = 1
+                return
+            total = rounded(total, self.cache.capacity)
         mask = self._mask[: rows * total].reshape(rows, total)
-        if rows > 1:
-            np.less(self._places[:total], np.array(lengths)[:, None], out=mask, casting="unsafe")
+        np.less(self._places[:total], np.array(lengths)[:, None], out=mask, casting="unsafe")
         self._io.bind_ortvalue_input("attention_mask", ort().OrtValue.ortvalue_from_numpy(mask))
+        self._bound_total = total if width == 1 else 0
 
     def _bind_logits(self, kept: int) -> Array:
         if kept not in self._logits:

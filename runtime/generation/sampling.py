@@ -5,7 +5,9 @@ The rules and their order are transformers': repetition penalty, temperature, to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from edgetfm.signature import Array
 
 _FIRST_LOOK = 256
 """How many of the likeliest tokens top-p looks at first: they nearly always hold the share."""
+_BLOCK = 64
+"""Logits and weights are looked at by blocks of about so many first."""
 
 
 class Sampler:
@@ -53,9 +57,7 @@ class Sampler:
             token = likeliest(logits)
         else:
             ids, weights = kept(logits, options)
-            total = np.cumsum(weights)
-            at = np.searchsorted(total, self._random.random() * total[-1], side="right")
-            token = int(ids[min(int(at), len(ids) - 1)])
+            token = int(ids[drawn(weights, self._random.random())])
         self.say(token)
         return token
 
@@ -101,41 +103,87 @@ def not_numbers() -> EdgetfmError:
 def kept(logits: Array, options: GenerationOptions) -> tuple[Array, Array]:
     """The tokens that sampling may draw, in the order of their ids, and their weights.
 
-    Weights are probabilities but for a common factor, float64. Tokens that tie with the last one
-    of top_k are kept too, as transformers has it.
+    Weights are probabilities but for a common factor: the likeliest token has 1. Tokens that tie
+    with the last one of top_k are kept too, as transformers has it.
     """
-    best = logits.max()  # NaN if any of them is
-    if not np.isfinite(best):
+    best = float(logits.max())  # NaN if any of them is
+    if not math.isfinite(best):
         raise not_numbers()
-    ids = np.arange(len(logits))
+    ids, values = None, logits
     if 0 < options.top_k < len(logits):
-        least = np.partition(logits, len(logits) - options.top_k)[len(logits) - options.top_k]
-        ids = np.flatnonzero(logits >= least)
-    weights = np.exp((logits[ids].astype(np.float64) - best) / options.temperature)
+        ids, values = _top(logits, options.top_k)
+    scale = np.float32(1.0 / options.temperature)
+    weights = np.exp((values - np.float32(best)) * scale)
     if options.top_p < 1.0:
         inside = _holding(weights, options.top_p)
-        ids, weights = ids[inside], weights[inside]
-    if options.min_p > 0.0:  # the likeliest token's weight is 1
+        ids, weights = inside if ids is None else ids[inside], weights[inside]
+    if options.min_p > 0.0:
         inside = np.flatnonzero(weights >= options.min_p)
-        ids, weights = ids[inside], weights[inside]
-    return ids, weights
+        ids, weights = inside if ids is None else ids[inside], weights[inside]
+    return np.arange(len(logits)) if ids is None else ids, weights
+
+
+def _top(logits: Array, count: int) -> tuple[Array, Array]:
+    """The ids of the `count` highest logits and of those that tie with the last; the logits.
+
+    The highest of each column are looked at first, of the logits in rows: as many of them as
+    wanted are no higher than what is wanted, and few columns hold any as high.
+    """
+    columns = max(len(logits) // _BLOCK, min(len(logits), 4 * count))
+    grid = logits[: len(logits) // columns * columns].reshape(-1, columns)
+    highest = grid.max(0)
+    least = _least(highest, count)
+    some = np.flatnonzero(highest >= least)
+    rows, at = np.nonzero(grid[:, some] >= least)
+    ids = rows * columns + some[at]
+    if grid.size < len(logits):
+        ids = np.append(ids, np.flatnonzero(logits[grid.size :] >= least) + grid.size)
+    values = logits[ids]
+    if len(ids) > count:
+        inside = values >= _least(values, count)
+        ids, values = ids[inside], values[inside]
+    return ids, values
+
+
+def _least(values: Array, count: int) -> Any:
+    """The lowest of the `count` highest values."""
+    return np.partition(values, len(values) - count)[len(values) - count]
 
 
 def _holding(weights: Array, share: float) -> Array:
-    """The places, in order, of the fewest weights that hold this share of all together."""
-    wanted = share * weights.sum()
+    """The places, in order, of the fewest weights that hold this share of all together.
+
+    What is below an even part of the rest holds no more than the rest together: it is never
+    needed, and not sorted.
+    """
+    total = weights.sum(dtype=np.float64)
+    some = np.flatnonzero(weights >= 0.99 * (1.0 - share) * total / len(weights))
     looked = _FIRST_LOOK
     while True:
-        whole = looked >= len(weights)
-        top = (
-            np.arange(len(weights))
-            if whole
-            else np.argpartition(weights, len(weights) - looked)[-looked:]
-        )
+        whole = looked >= len(some)
+        top = some if whole else some[np.argpartition(weights[some], len(some) - looked)[-looked:]]
         top = top[np.argsort(-weights[top], kind="stable")]
-        before = np.cumsum(weights[top]) - weights[top]  # what the likelier ones hold
-        inside = before < wanted
+        held = np.cumsum(weights[top], dtype=np.float64)
+        inside = held - weights[top] < share * total  # what the likelier ones hold
         inside[0] = True
         if whole or not inside[-1]:
             return np.sort(top[inside])
         looked *= 8
+
+
+def drawn(weights: Array, at: float) -> int:
+    """The place at the share `at`, from 0 to 1, of the weights' sum; block by block, if many."""
+    blocks = len(weights) // _BLOCK
+    start = 0
+    if blocks > _BLOCK:
+        sums = np.add.reduceat(weights, np.arange(0, blocks * _BLOCK, _BLOCK), dtype=np.float64)
+        held = np.cumsum(sums)
+        point = at * held[-1]
+        block = min(int(np.searchsorted(held, point, side="right")), blocks - 1)
+        start, before = block * _BLOCK, held[block] - sums[block]
+        weights = weights[start : None if block == blocks - 1 else start + _BLOCK]
+        held = np.cumsum(weights, dtype=np.float64) + before
+    else:
+        held = np.cumsum(weights, dtype=np.float64)
+        point = at * held[-1]
+    return start + min(int(np.searchsorted(held, point, side="right")), len(weights) - 1)

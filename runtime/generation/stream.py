@@ -19,10 +19,17 @@ _LOOK_BACK = 6
 
 
 class Detokenizer:
-    """A tokenizer as far as it makes text of tokens; special tokens are no text."""
+    """A tokenizer as far as it makes text of tokens; special tokens are no text.
+
+    joins_bytes: every token is some bytes, and text is nothing but all of them in a row.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        from tokenizers import decoders
+
         self.tokenizer = tokenizer
+        self.joins_bytes = isinstance(tokenizer.decoder, decoders.ByteLevel)
+        self._has_bytes = tokenizer.token_to_id("<0x0A>") is not None
         added = tokenizer.get_added_tokens_decoder()
         self.special = frozenset(i for i, token in added.items() if token.special)
 
@@ -32,6 +39,8 @@ class Detokenizer:
 
     def is_byte(self, token: int) -> bool:
         """Whether a token is one byte of a character that has no token of its own."""
+        if not self._has_bytes:
+            return False
         return _BYTE.fullmatch(self.tokenizer.id_to_token(token) or "") is not None
 
 
@@ -56,11 +65,17 @@ class TokenStream:
             self._ids = list(context[-more:])
             self._said = self._text_of(self._ids)
         self._new = len(self._ids)
+        self._whole = text_of.joins_bytes and not self._said.endswith(_REPLACEMENT)
+        if self._whole:
+            self._ids, self._said, self._new = [], "", 0
 
     def add(self, token: int) -> str:
         """The text that this token completes; empty while a character is not whole."""
         if token in self._text_of.special:
             return ""
+        if self._whole and _REPLACEMENT not in (piece := self._text_of([token])):
+            return piece
+        self._whole = False
         self._ids.append(token)
         if self._text_of.is_byte(token):
             return ""  # the bytes of a run are decoded together, or not at all
@@ -73,6 +88,9 @@ class TokenStream:
 
     def _emit(self, text: str) -> str:
         piece = text[len(self._said) :]
+        if self._text_of.joins_bytes:  # all that was said is whole: what comes stands alone
+            self._ids, self._said, self._new, self._whole = [], "", 0, True
+            return piece
         recent = self._ids[self._new :]
         said = self._text_of(recent)
         if said:
