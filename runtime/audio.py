@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -32,6 +31,7 @@ class AudioReader:
     by the `sound`'s or each `band`'s own mean and variance, or by the `fixed` mean and std.
     drop_last: the last frame. stack: neighbouring frames that become one. padding: what stands
     behind shorter sounds. layout: [frames, bands], [bands, frames] or [channel, frames, bands].
+    convolutions: kernel and stride of each by which the model itself makes frames of a wave.
     """
 
     name: str
@@ -51,6 +51,7 @@ class AudioReader:
     stack: int = 1
     padding: float = 0.0
     layout: str = "frames"
+    convolutions: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], signature: Signature) -> Self:
@@ -61,6 +62,7 @@ class AudioReader:
             raise BundleError(f"a sound becomes one float input and a mask, not {names}")
         known = {k: v for k, v in settings.items() if k not in ("mel", "convolutions")}
         try:
+            steps = tuple((int(k), int(s)) for k, s in settings.get("convolutions", ()))
             reader = cls(
                 name=sounds[0].name,
                 dtype=sounds[0].dtype,
@@ -68,6 +70,7 @@ class AudioReader:
                 mel=LogMel.from_settings(settings["mel"], known["sampling_rate"])
                 if settings.get("mel")
                 else None,
+                convolutions=steps,
                 **known,
             )
             reader._check(len(sounds[0].shape))
@@ -99,7 +102,7 @@ class AudioReader:
     def read(self, sound: Sound) -> Array:
         """One sound as float32, without the padding of a batch: [samples], or as `layout` has it.
 
-        Warns of one that is longer than the model takes, which is cut.
+        What is longer than the model takes is cut.
         """
         return self.prepare(samples_of(sound, self.sampling_rate))
 
@@ -148,13 +151,30 @@ class AudioReader:
             feeds[MASK] = (positions < np.array(lengths)[:, None]).astype(np.int64)
         return feeds
 
+    def positions(self, length: int) -> int:
+        """How many frames a model gives for a row of so many samples, or frames, that was read."""
+        length //= self.stack
+        for kernel, stride in self.convolutions:
+            length = (length - kernel) // stride + 1
+        return max(0, length)
+
+    @property
+    def longest(self) -> int | None:
+        """The samples beyond which a sound is cut; None for a model that takes any length."""
+        if self.samples is None and self.frames is not None and self.mel is not None:
+            return self.mel.hop * (self.frames - 1) + self.mel.length
+        return self.samples
+
+    @property
+    def samples_a_frame(self) -> int:
+        """From the beginning of one frame to that of the next."""
+        step = 1 if self.mel is None else self.mel.hop * self.stack
+        for _, stride in self.convolutions:
+            step *= stride
+        return step
+
     def _of_length(self, wave: Samples, length: int) -> Samples:
-        if wave.size > length:
-            warnings.warn(
-                f"a sound of {wave.size / self.sampling_rate:.1f} s was cut: the model takes "
-                f"{length / self.sampling_rate:g} s",
-                stacklevel=5,
-            )
+        if wave.size >= length:
             return wave[:length]
         if self.short == "repeat":
             wave = np.tile(wave, length // wave.size + 1)[:length]
@@ -168,11 +188,6 @@ class AudioReader:
             values = np.maximum(values, values.max() - self.dynamic)
         if self.frames is None:
             return values
-        if len(values) > self.frames:
-            warnings.warn(
-                f"a sound of {len(values)} frames was cut: the model takes {self.frames}",
-                stacklevel=5,
-            )
         missing = max(0, self.frames - len(values))
         return np.pad(values[: self.frames], ((0, missing), (0, 0)))
 

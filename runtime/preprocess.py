@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from edgetfm.errors import InputError
 from edgetfm.runtime.audio import AudioReader
+from edgetfm.runtime.ctc import Letters
 from edgetfm.runtime.images import ImageReader, Picture
 from edgetfm.runtime.sounds import Sound
 from edgetfm.runtime.text import Text, TextEncoder
@@ -23,6 +24,7 @@ class Preprocessor:
     text: TextEncoder | None = None
     image: ImageReader | None = None
     audio: AudioReader | None = None
+    letters: Letters | None = None
 
     @classmethod
     def from_folder(
@@ -41,7 +43,8 @@ class Preprocessor:
             image = ImageReader.from_settings(preprocessing["image"], parts["image"])
         if "audio" in parts:
             audio = AudioReader.from_settings(preprocessing["audio"], parts["audio"])
-        return cls(text, image, audio)
+        letters = Letters.from_settings(preprocessing["ctc"]) if "ctc" in preprocessing else None
+        return cls(text, image, audio, letters)
 
     @property
     def makes_nothing(self) -> bool:

@@ -29,6 +29,7 @@ def sound_cases(reader: AudioReader, signature: Signature, items: Sequence[Any])
     for batch, seconds in wanted:
         rows = fixed if isinstance(fixed, int) else batch
         longest = max(2 * reader.least, round(seconds * reader.sampling_rate))
+        longest = min(longest, reader.longest or longest)
         lengths = [longest - row * longest // (2 * rows) for row in range(rows)]
         parts = [_part(waves[i % len(waves)], length) for i, length in enumerate(lengths)]
         cases.append(reader.batch([reader.prepare(part) for part in parts]))

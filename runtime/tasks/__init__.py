@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgetfm.runtime.audio import sound_items
 from edgetfm.runtime.tasks import (
     classification,
     depth,
@@ -17,6 +18,7 @@ from edgetfm.runtime.tasks import (
     other,
     question_answering,
     segmentation,
+    sounds,
     token_classification,
     zero_shot_image,
 )
@@ -55,6 +57,11 @@ WAYS: dict[str, Way] = {
     "image-segmentation": Way(image_items, segmentation.segment_images),
     "depth-estimation": Way(image_items, depth.estimate_depth),
     "zero-shot-image-classification": Way(image_items, zero_shot_image.match_labels),
+    "audio-classification": Way(sound_items, sounds.classify_sounds),
+    "automatic-speech-recognition": Way(sound_items, sounds.write_speech),
+    "audio-feature-extraction": Way(sound_items, sounds.embed_sounds),
+    "audio-frame-classification": Way(sound_items, sounds.classify_frames),
+    "audio-xvector": Way(sound_items, sounds.embed_sounds),
     "other": Way(other.any_items, other.answer_with_outputs),
 }
 

@@ -32,7 +32,7 @@ def classify_texts(
     check_top_k(count)
     rows: dict[int, Any] = {}
     for i, _, outputs in run_texts(asked, texts, batch_size=batch_size, max_length=max_length):
-        best = _best(asked, outputs["logits"], count, function_to_apply)
+        best = likeliest(asked, outputs["logits"], count, function_to_apply)
         rows[i] = best[0] if top_k == "best" else best
     return [rows[i] for i in range(len(texts))]
 
@@ -48,13 +48,14 @@ def classify_images(
     """For each image its `top_k` labels as {"label", "score"}, the likeliest first; None is all."""
     check_top_k(top_k)
     return [
-        _best(asked, logits, top_k, function_to_apply)
+        likeliest(asked, logits, top_k, function_to_apply)
         for batch in batches(images, batch_size)
         for logits in asked.model.run(asked.preprocessor.images(batch))["logits"]
     ]
 
 
-def _best(asked: Asked, logits: Array, top_k: int | None, function: str | None) -> list[Scored]:
+def likeliest(asked: Asked, logits: Array, top_k: int | None, function: str | None) -> list[Scored]:
+    """The likeliest labels of one row of logits, [labels]; `function` None is the usual one."""
     scores = _scores(logits, function or _usual_function(asked, logits.shape[-1]))
     order = np.argsort(-scores, kind="stable")[:top_k]
     return [{"label": asked.label(int(i)), "score": float(scores[i])} for i in order]

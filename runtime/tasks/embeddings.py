@@ -21,32 +21,34 @@ def embed_texts(
     max_length: int | None = None,
 ) -> Array | list[Array]:
     """Embeddings [texts, width]; with output="last_hidden_state" a list of [tokens, width]."""
-    _check_output(asked, output)
+    check_output(asked, output)
     rows: dict[int, Array] = {}
     for i, _, outputs in run_texts(asked, texts, batch_size=batch_size, max_length=max_length):
         rows[i] = outputs[output]
-    return _together(asked, [rows[i] for i in range(len(texts))], output)
+    return together(asked, [rows[i] for i in range(len(texts))], output)
 
 
 def embed_images(
     asked: Asked, images: Sequence[Any], *, output: str = "image_embedding", batch_size: int = 1
 ) -> Array | list[Array]:
     """Embeddings [images, width]; with output="last_hidden_state" a list of [patches, width]."""
-    _check_output(asked, output)
+    check_output(asked, output)
     rows: list[Array] = []
     for batch in batches(images, batch_size):
         outputs: Feeds = asked.model.run(asked.preprocessor.images(batch))
         rows.extend(outputs[output])
-    return _together(asked, rows, output)
+    return together(asked, rows, output)
 
 
-def _check_output(asked: Asked, output: str) -> None:
+def check_output(asked: Asked, output: str) -> None:
+    """Raise an InputError if the model gives no such output."""
     names = [o.name for o in asked.model.signature.outputs]
     if output not in names:
         raise InputError(f"no output '{output}'; the model gives {', '.join(names)}")
 
 
-def _together(asked: Asked, rows: list[Array], output: str) -> Array | list[Array]:
+def together(asked: Asked, rows: list[Array], output: str) -> Array | list[Array]:
+    """Vectors as one array [items, width]; what has a row a token stays a list."""
     spec = next(o for o in asked.model.signature.outputs if o.name == output)
     if len(spec.shape) != 2:
         return rows

@@ -21,6 +21,14 @@ _SIZES = {
     "intermediate_size": 64,
 }
 
+_WAVE = {
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "vocab_size": 32,
+}
+"""Of models that take a wave, as far as they have it."""
+
 
 @pytest.fixture(scope="session")
 def tiny_of_type(tiny_tokenizer: Callable[[str], Any]) -> Callable[[str, Path], Path]:
@@ -30,9 +38,13 @@ def tiny_of_type(tiny_tokenizer: Callable[[str], Any]) -> Callable[[str, Path], 
         row = model_types()[model_type]
         task = TASKS[row["task"]]
         wanted = _SIZES if row.get("sizes", True) else {}
+        if "extractor" in row:
+            wanted = wanted | _WAVE
         folder.mkdir(parents=True)
         if "image" in task.senses and "processor" in row:
             _save_processor(folder, {"image_processor_type": row["processor"]} | row["pixels"])
+        if "extractor" in row:
+            _save_extractor(folder, row)
         words = _tokenizer(row, tiny_tokenizer, folder) if "text" in task.senses else {}
         labels = {"id2label": dict(enumerate(LABELS))} if task.labelled else {}
         name = row.get("type", model_type)
@@ -80,6 +92,22 @@ def _save_processor(folder: Path, settings: dict[str, Any]) -> None:
 
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     AutoImageProcessor.from_pretrained(folder, backend="pil").save_pretrained(folder)
+
+
+LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")
+"""What models of speech write with."""
+
+
+def _save_extractor(folder: Path, row: dict[str, Any]) -> None:
+    """A feature extractor, and a tokenizer of letters where the task writes."""
+    import transformers
+
+    getattr(transformers, row["extractor"])(**row.get("sound", {})).save_pretrained(folder)
+    if row["task"] == "automatic-speech-recognition":
+        file = folder / "letters.json"
+        file.write_text(json.dumps({letter: i for i, letter in enumerate(LETTERS)}))
+        transformers.Wav2Vec2CTCTokenizer(str(file)).save_pretrained(folder)
+        file.unlink()
 
 
 def _known(model_type: str, values: dict[str, Any]) -> dict[str, Any]:

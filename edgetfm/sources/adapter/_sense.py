@@ -19,8 +19,8 @@ class AdapterConfig:
     """What is known of a transformers model beside its own config.
 
     longest: the most tokens it takes. image_size: (height, width). least: the fewest samples of a
-    wave; convolutions: kernel and stride of each that shortens it. The fields of a sense that a
-    model does not have are zero.
+    wave; convolutions: kernel and stride of each that shortens it; letters: whether its frames
+    are written down. The fields of a sense that a model does not have are zero.
     """
 
     model_type: str
@@ -30,6 +30,7 @@ class AdapterConfig:
     channels: int = 0
     least: int = 0
     convolutions: tuple[tuple[int, int], ...] = ()
+    letters: bool = False
     pooling: str = "mean"
     normalize: bool = False
 
@@ -42,9 +43,9 @@ Answer = Callable[[Any, Any, Mapping[str, Tensor], assets.Pooling], dict[str, Te
 class SenseRow:
     """One sense of the adapter.
 
-    main: the input that a model of this sense takes, or other_main. body: the task of a model without a head.
-    facts: (model, folder, pooling) -> fields of AdapterConfig. inputs: (model, folder, config) ->
-    what the graph takes, its first axis `batch`. refuse: raises SourceError for a model whose
+    main: the input that a model of this sense takes, or other_main. body: the task of a model
+    without a head. facts: (model, folder, pooling) -> fields of AdapterConfig. inputs: (model,
+    folder, config) -> what the graph takes, its first axis `batch`. refuse: raises SourceError for a model whose
     inputs cannot be made. check: raises SourceError where what edgetfm makes of an item is not
     what transformers makes. answers: task -> its outputs, where they are not the model's by name.
     """

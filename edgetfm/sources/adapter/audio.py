@@ -22,8 +22,9 @@ def _facts(model: Any, _folder: Path, _pooling: assets.Pooling) -> dict[str, Any
     """The convolutions that shorten a wave, and the fewest samples that come through them."""
     config = model.config
     kernels, strides = (getattr(config, f"conv_{name}", None) for name in ("kernel", "stride"))
+    writes = type(model).__name__.endswith("ForCTC")
     if kernels is None or strides is None:
-        return {}
+        return {"letters": writes}
     steps = list(zip(map(int, kernels), map(int, strides), strict=True))
     least = 1
     for kernel, stride in reversed(steps):
@@ -31,7 +32,7 @@ def _facts(model: Any, _folder: Path, _pooling: assets.Pooling) -> dict[str, Any
     if getattr(config, "add_adapter", False):
         steps += [(1, int(config.adapter_stride))] * int(config.num_adapter_layers)
     _check_lengths(model, steps, least)
-    return {"least": least, "convolutions": tuple(steps)}
+    return {"least": least, "convolutions": tuple(steps), "letters": writes}
 
 
 def _check_lengths(model: Any, steps: list[tuple[int, int]], least: int) -> None:
