@@ -45,9 +45,10 @@ class SenseRow:
 
     main: the input that a model of this sense takes, or other_main. body: the task of a model
     without a head. facts: (model, folder, pooling) -> fields of AdapterConfig. inputs: (model,
-    folder, config) -> what the graph takes, its first axis `batch`. refuse: raises SourceError for a model whose
-    inputs cannot be made. check: raises SourceError where what edgetfm makes of an item is not
-    what transformers makes. answers: task -> its outputs, where they are not the model's by name.
+    folder, config) -> what the graph takes, its first axis `batch`. refuse: raises SourceError
+    for a model whose inputs cannot be made. check: raises SourceError where what edgetfm makes of
+    an item is not what transformers makes. answers: task -> its outputs, where they are not the
+    model's by name.
     """
 
     main: str
