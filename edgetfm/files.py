@@ -172,7 +172,11 @@ def sha256(path: Path) -> str:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """`root / relative`, or an InputError if that would leave `root`, links followed."""
+    """`root / relative`, or an InputError if that would leave `root`, links followed.
+
+    In a cache of the Hugging Face hub every file is a link to `blobs` beside `snapshots`, in the
+    folder of its repository: such a link does not leave it.
+    """
     pure = PurePosixPath(relative)
     if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in relative:
         raise InputError(f"the path '{relative}' leaves its folder")
@@ -181,9 +185,23 @@ def inside(root: Path, relative: str) -> Path:
         resolved = path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte
         raise InputError(f"the path {relative!r} cannot be followed: {error}") from error
-    if not resolved.is_relative_to(root.resolve()):
+    home = root.resolve()
+    if not resolved.is_relative_to(home) and resolved.parent != _blobs(home):
         raise InputError(f"the path '{relative}' leaves its folder through a link")
     return path
+
+
+def _blobs(snapshot: Path) -> Path | None:
+    """The folder with the files of a snapshot in a hub cache, None for any other folder.
+
+    The layout is KIND--OWNER--NAME/snapshots/REVISION/..., and the client alone makes links there:
+    a repository cannot bring any (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
+    """
+    for folder in snapshot.parents:
+        named = folder.parent.name.startswith(("models--", "datasets--", "spaces--"))
+        if folder.name == "snapshots" and named:
+            return folder.parent / "blobs"
+    return None
 
 
 # --- unfinished work ----------------------------------------------------------------------------

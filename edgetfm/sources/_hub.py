@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgetfm.errors import MissingExtra, SourceError
 
-_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "1_*/config.json"]
+_ID = re.compile(r"^([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@([\w./-]+))?$")
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md"]
 
 
 def called(folder: Path) -> str:
@@ -24,20 +24,59 @@ def locate(spec: str | os.PathLike[str]) -> tuple[Path, str]:
         return folder, called(folder)
     if folder.exists():
         raise SourceError(f"{folder} is a file, expected a model's folder or a hub id")
-    if not isinstance(spec, str) or not _ID.match(spec) or spec.startswith("."):
+    named = _ID.match(spec) if isinstance(spec, str) else None
+    if named is None:
         raise SourceError(f"no model at {folder}: the folder does not exist")
-    return _fetch(spec), spec
+    return _fetch(*named.groups()), str(spec)
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, revision: str | None) -> Path:
+    """The folder of a snapshot in the hub's cache; what is there already is not fetched again."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingExtra("export", "fetching models from the hub") from error
+    from edgetfm.sources._reference import quiet_transformers
+
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
-    except Exception as error:  # offline, gated, absent: the hub's client has many errors
-        raise SourceError(
+        with quiet_transformers():
+            return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
+    except Exception as error:  # the hub's client and what it is made of have many errors
+        raise SourceError(_why(error, name, revision)) from error
+
+
+def _why(error: Exception, name: str, revision: str | None) -> str:
+    """What to say of an error of the hub's client, and what to do about it."""
+    from huggingface_hub import errors
+
+    # Where the cache was tried after the hub refused, the refusal is the cause.
+    answers = [getattr(e, "response", None) for e in (error, error.__cause__)]
+    status = next((a.status_code for a in answers if a is not None), None)
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"'{name}' is gated: accept its terms at https://huggingface.co/{name}, then log in "
+            "with `hf auth login` or set HF_TOKEN"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"'{name}' has no revision '{revision}' on the hub: give a branch, a tag or a commit"
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
+        return (
+            f"no folder '{name}' here, and no such model on the Hugging Face hub: check the id, or "
+            "log in with `hf auth login` or HF_TOKEN if it is private"
+        )
+    if isinstance(error, errors.IncompleteSnapshotError):
+        return (
+            f"'{name}' is in the hub's cache only in part, and the hub cannot be reached: run this "
+            "again with the network on"
+        )
+    offline = isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled))
+    if offline or status is not None:
+        said = f"it answered {status}" if status is not None else type(error).__name__
+        return (
             f"no folder '{name}' here, and it could not be fetched from the Hugging Face hub "
-            f"({type(error).__name__}): give the path of a folder, or check the id and the network"
-        ) from error
+            f"({said}): give the path of a folder, or check the id and the network"
+        )
+    return (
+        f"'{name}' could not be fetched whole from the Hugging Face hub ({type(error).__name__}: "
+        f"{next(iter(str(error).splitlines()), '')}): run it again, it goes on where it stopped"
+    )
