@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.memory import watched
+
 LIMIT = 2.5
 """Anonymous memory above the imports, over the size of the weights in float32."""
 
-MEASURE = """
-import gc, pathlib, sys, threading, time
-import numpy as np, onnx, onnxruntime, onnxscript, torch, transformers
+IMPORTS = """
+import gc, pathlib
+import onnx, onnxruntime, onnxscript, torch, transformers
+import numpy as np
 from edgetfm.export import to_onnx
 from edgetfm.graphs import save_graph
 from edgetfm.sources import open_source
+"""
 
-def anonymous():
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
-
-before, peak = anonymous(), 0
-
-def watch():
-    global peak
-    while True:
-        peak = max(peak, anonymous())
-        time.sleep(0.005)
-
-threading.Thread(target=watch, daemon=True).start()
+MEASURE = """
 source = open_source(sys.argv[1])
 oracle = source.reference()
 ids = np.ones((2, 5), np.int64)
@@ -42,7 +32,6 @@ del oracle
 gc.collect()
 graph = to_onnx(source.module(), source.signature.inputs, source.signature.outputs)
 save_graph(graph, pathlib.Path(sys.argv[1]) / "out" / "model.onnx")
-print(peak - before)
 """
 
 
@@ -96,9 +85,5 @@ def test_anonymous_memory_stays_below_the_limit(
     layers: int, width: int, vocabulary: int, tmp_path: Path
 ) -> None:
     weights = random_bert(tmp_path, layers, width, vocabulary)
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    peak = int(done.stdout.split()[-1])
+    peak = watched(IMPORTS, MEASURE, tmp_path)["peak"]
     assert peak <= LIMIT * weights, f"{peak / weights:.2f} of the weights"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import _package_folder, export_plain
+from tests.memory import watched
 
 LIMIT = 500_000_000
 """Bytes of anonymous memory above the imports. 384 MB were measured, and 445 on texts that are all
@@ -19,28 +17,19 @@ token ids, the rest the graph's and onnxruntime's."""
 
 CALIBRATED = 10_000
 
-CALIBRATE = """
-import json, os, sys, threading
+IMPORTS = """
+import onnx, onnx_ir, onnxruntime, tokenizers
 from pathlib import Path
-import onnx, onnx_ir, onnxruntime, tokenizers  # noqa: imports are not counted
 from edgetfm.bundle import open_bundle
 from edgetfm.search.evidence import gather
 from edgetfm.search.goal import Goal
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.quantize import RECIPES, quantize_graph
-from edgetfm.runtime.memory import anonymous_memory
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.tasks import TASKS
+"""
 
-start, peak, done = anonymous_memory(os.getpid()), 0, threading.Event()
-
-def watch():
-    global peak
-    while not done.wait(0.02):
-        peak = max(peak, anonymous_memory(os.getpid()))
-
-watcher = threading.Thread(target=watch, daemon=True)
-watcher.start()
+CALIBRATE = """
 bundle = open_bundle(sys.argv[1])
 manifest = bundle.manifest
 component = manifest.components["model"]
@@ -50,11 +39,8 @@ evidence = gather(preprocessor, component.signature, TASKS[manifest.task], goal,
 graph = read_graph(bundle.path(component.variants["fp32"].file))
 made, facts = quantize_graph(graph, RECIPES["int8"], evidence.calibration)
 save_graph(made, Path(sys.argv[4]))
-done.set()
-watcher.join()
-items = sum(len(feeds["input_ids"]) for feeds in evidence.calibration)
-products = facts["matrix_products_in_int8"]
-print(json.dumps({"peak": peak - start, "items": items, "products": products}))
+found["items"] = sum(len(feeds["input_ids"]) for feeds in evidence.calibration)
+found["products"] = facts["matrix_products_in_int8"]
 """
 
 
@@ -76,15 +62,8 @@ def test_ten_thousand_texts_are_calibrated_on_in_half_a_gigabyte(
     export_plain(minilm_folder, tmp_path / "bundle", None)
     samples = CALIBRATED * 4 // 3 + 1  # one in four judges
     file = reviews(tmp_path / "reviews.txt", samples)
-    run = subprocess.run(
-        [sys.executable, "-c", CALIBRATE, tmp_path / "bundle", file, str(samples), tmp_path / "a"],
-        capture_output=True,
-        text=True,
-        timeout=3000,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    measured = json.loads(run.stdout.splitlines()[-1])
+    bundle = tmp_path / "bundle"
+    measured = watched(IMPORTS, CALIBRATE, bundle, file, samples, tmp_path / "a", seconds=3000)
     assert measured["items"] >= CALIBRATED
     assert measured["products"] == 24  # query, key and value are one
     assert measured["peak"] <= LIMIT
