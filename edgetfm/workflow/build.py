@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgetfm.bundle import BundleWriter
+from edgetfm.bundle import MANIFEST, BundleWriter
 from edgetfm.errors import InputError
-from edgetfm.foreign.files import is_foreign
+from edgetfm.foreign.files import holds_weights, is_foreign
 from edgetfm.foreign.model import Foreign, open_foreign, write_foreign_graph
 from edgetfm.progress import Progress
 from edgetfm.runtime.preprocess import Preprocessor
@@ -34,10 +34,12 @@ def open_model(
 ) -> Source | Foreign:
     """The model that `source` names: an ONNX file needs no PyTorch, everything else does.
 
-    Options as those of `edgetfm.workflow.export.export_model`; InputError for those that have no
+    A folder with both is read from its PyTorch weights. Options as those of `edgetfm.workflow.export.export_model`; InputError for those that have no
     meaning for this source.
     """
-    if is_foreign(source):
+    if (Path(source) / MANIFEST).is_file():
+        raise InputError(f"{source} is a bundle already: edgetfm quantize makes other variants")
+    if is_foreign(source) and not holds_weights(Path(source)):
         given = {"--inputs": inputs, "--route": None if route == "onnx" else route}
         if meant := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{source} is an ONNX file: leave out {' and '.join(meant)}")
