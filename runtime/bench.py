@@ -11,6 +11,7 @@ import numpy as np
 from edgetfm.errors import InputError
 from edgetfm.progress import Progress, quiet
 from edgetfm.runtime.cases import feeds_of_shape
+from edgetfm.runtime.generation.measure import measure_generation
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import peak_memory
 from edgetfm.runtime.model import Model, load
@@ -37,7 +38,10 @@ def bench(
 ) -> dict[str, Any]:
     """A bundle measured on this machine: JSON values, in this form.
 
-    latency_ms: {p50, p95, min, mean} of `runs` calls after a warm-up. load_ms: from files to a
+    latency_ms: {p50, p95, min, mean} of `runs` calls after a warm-up; of a decoder, of a token:
+    each round reads a prompt of `sequence` tokens and writes `runs` more, and `generation` has
+    {prompt_tokens, prefill_tokens_per_second, decode_tokens_per_second, time_to_first_token_ms}
+    (None of other models). load_ms: from files to a
     model that can answer, hashes checked, the files in the system's cache. peak_memory_mb:
     anonymous memory (RssAnon, in MB of 10^6 bytes) of a fresh process that loads and runs the
     bundle, above what it had after its imports; None where the system does not tell. bytes: of
@@ -54,15 +58,21 @@ def bench(
     progress("loading", 0, 0)
     loading = [timed(lambda: load(path, **options)) for _ in range(LOADS)]
     model = load(path, **options)
-    feeds = _feeds(model, batch, sequence)
-    milliseconds = _latency(model, feeds, runs, progress) * 1e3
+    speed = None
+    if task_named(model.bundle.manifest.task).generates:
+        speed = measure_generation(
+            model, batch=batch, prompt=sequence, tokens=runs, progress=progress
+        )
+        milliseconds = speed.step * 1e3
+    else:
+        milliseconds = _latency(model, _feeds(model, batch, sequence), runs, progress) * 1e3
     peak = None
     if memory:
         progress("measuring memory", 0, 0)
         child = {"path": os.fspath(model.bundle.root.resolve()), "load": options}
         peak = peak_memory(
             "edgetfm.runtime.bench",
-            child | {"batch": batch, "sequence": sequence},
+            child | {"batch": batch, "sequence": sequence, "runs": runs},
             "onnxruntime",
             "tokenizers",
         )
@@ -73,6 +83,7 @@ def bench(
             "min": round(float(milliseconds.min()), 4),
             "mean": round(float(milliseconds.mean()), 4),
         },
+        "generation": None if speed is None else speed.to_json(),
         "load_ms": round(float(np.median(loading)) * 1e3, 2),
         "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
         "bytes": model.bundle.variant_bytes(model.precision),
@@ -113,6 +124,10 @@ def child_main(request: str) -> None:
     """Load and run once what `request` says, in a process whose memory is watched."""
     wanted = json.loads(request)
     model = load(wanted["path"], **wanted["load"])
-    feeds = _feeds(model, wanted["batch"], wanted["sequence"])
+    batch, sequence = wanted["batch"], wanted["sequence"]
+    if task_named(model.bundle.manifest.task).generates:
+        measure_generation(model, batch=batch, prompt=sequence, tokens=wanted["runs"], rounds=1)
+        return
+    feeds = _feeds(model, batch, sequence)
     for _ in range(2):
         model.run(feeds)

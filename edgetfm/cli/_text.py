@@ -204,9 +204,21 @@ def bench_text(data: Mapping[str, Any]) -> str:
         asked.append(f"{data['threads']} thread{'s' if data['threads'] > 1 else ''}")
     peak = data["peak_memory_mb"]
     settings = {k: v for k, v in data["session"].items() if v}
+    speed = data["generation"]
+    generation = (
+        {}
+        if speed is None
+        else {
+            "prompt": f"{speed['prefill_tokens_per_second']:,.0f} tokens/s, the first token after "
+            f"{speed['time_to_first_token_ms']:.0f} ms",
+            "answer": f"{speed['decode_tokens_per_second']:,.1f} tokens/s",
+        }
+    )
+    of = "a token" if generation else "latency"
     return facts_text(
         {
-            "latency": f"{latency['p50']:.2f} ms median, {latency['p95']:.2f} ms 95th percentile, "
+            **generation,
+            of: f"{latency['p50']:.2f} ms median, {latency['p95']:.2f} ms 95th percentile, "
             f"{latency['min']:.2f} ms fastest of {data['runs']}",
             "load": f"{data['load_ms']:.0f} ms",
             "peak memory": None if peak is None else f"{peak} MB above the imports",

@@ -26,7 +26,7 @@ from edgetfm.cli._verb import device, verb
     type=click.IntRange(min=1),
     default=128,
     show_default=True,
-    help="Tokens of a text; ignored for images.",
+    help="Tokens of a text or prompt; ignored for images.",
 )
 @click.option(
     "--threads",
@@ -36,12 +36,19 @@ from edgetfm.cli._verb import device, verb
     help="Threads of one operation.",
 )
 @click.option(
-    "--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed runs."
+    "--runs",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Timed runs; of a decoder, tokens after a prompt.",
 )
 @click.option("--precision", help="A variant of the bundle; its default if not given.")
 @device()
 def command(out: Output, bundle: Path, **options: Any) -> None:
-    """Measure latency (median and 95th percentile), load time and memory of BUNDLE."""
+    """Measure latency (median and 95th percentile), load time and memory of BUNDLE.
+
+    Of a decoder: tokens a second of prompt and answer, and the time to the first token.
+    """
     from edgetfm.cli._text import bench_text
     from edgetfm.workflow.bench import bench_bundle
 
