@@ -16,7 +16,7 @@ from edgetfm.tables import Row, is_broken
 COLUMNS = (
     *("text", "sentence", "sentence1", "text_pair", "sentence2", "text1", "text2", "label"),
     *("score", "image", "file", "tokens", "words", "labels", "ner_tags", "tags"),
-    *("question", "context", "answer", "answers"),
+    *("question", "context", "answer", "answers", "audio", "path", "transcription", "transcript"),
 )
 """All columns that any task reads."""
 
@@ -96,27 +96,44 @@ def read_class(source: Source, row: Row) -> Example:
 
 def read_picture(source: Source, row: Row) -> Example:
     """A picture and its label; a table names files in its own folder."""
-    file = row["image"] if isinstance(row.get("image"), Path) else None
-    if file is None:
-        file = _picture(source.path.parent, _text(row, "image", "file"))
-    try:
-        digest = bytes.fromhex(sha256(file))
-    except OSError as error:
-        raise ValueError(f"cannot read {file.name!r:.80}: {error.strerror}") from error
+    file, digest = _file(source, row, "image", "file")
     return Example(file, source.label(_value(row, "label")), digest)
 
 
-def _picture(folder: Path, name: str) -> Path:
+def read_sound(source: Source, row: Row) -> Example:
+    """A sound and its label; a table names files in its own folder."""
+    file, digest = _file(source, row, "audio", "file", "path")
+    return Example(file, source.label(_value(row, "label")), digest)
+
+
+def read_speech(source: Source, row: Row) -> Example:
+    """A sound and what is said in it; a table names files in its own folder."""
+    file, digest = _file(source, row, "audio", "file", "path")
+    return Example(file, _text(row, "text", "sentence", "transcription", "transcript"), digest)
+
+
+def _file(source: Source, row: Row, kind: str, *names: str) -> tuple[Path, bytes]:
+    """The file in the first of these columns that is there, and its sha256."""
+    file = row[kind] if isinstance(row.get(kind), Path) else None
+    if file is None:
+        file = _inside(source.path.parent, _text(row, kind, *names), kind)
+    try:
+        return file, bytes.fromhex(sha256(file))
+    except OSError as error:
+        raise ValueError(f"cannot read {file.name!r:.80}: {error.strerror}") from error
+
+
+def _inside(folder: Path, name: str, kind: str) -> Path:
     """The file of this name in a folder; ValueError if there is none, or it lies elsewhere."""
     try:
         file = inside(folder, name)
         if file.is_file():
             return file
     except InputError:
-        raise ValueError(f"image {name!r:.80} is not in the folder of the table") from None
+        raise ValueError(f"{kind} {name!r:.80} is not in the folder of the table") from None
     except OSError as error:  # a name that is too long
-        raise ValueError(f"no image at {name!r:.80}: {error.strerror}") from error
-    raise ValueError(f"no image at {name!r:.80} in the folder of the table")
+        raise ValueError(f"no {kind} at {name!r:.80}: {error.strerror}") from error
+    raise ValueError(f"no {kind} at {name!r:.80} in the folder of the table")
 
 
 def read_tags(source: Source, row: Row) -> Example:

@@ -40,7 +40,7 @@ class LabelledData:
 
     @property
     def metric_name(self) -> str:
-        """What `metric` gives: accuracy, f1, spearman or perplexity."""
+        """What `metric` gives: accuracy, f1, spearman, perplexity or wer."""
         if self.task.name == "token-classification" and not has_spans(self.labels):
             return "accuracy"
         return MEASURES[self.task.name].metric
@@ -48,7 +48,7 @@ class LabelledData:
     @property
     def higher_is_better(self) -> bool:
         """Whether more of the metric is better."""
-        return self.metric_name != "perplexity"
+        return self.metric_name not in ("perplexity", "wer")
 
     @property
     def fingerprint(self) -> str:

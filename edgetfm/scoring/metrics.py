@@ -91,6 +91,31 @@ def _word_f1(wanted: list[str], got: list[str]) -> float:
     return 2 * same / (len(wanted) + len(got))
 
 
+def word_error_rate(wanted: Sequence[str], got: Sequence[str]) -> float:
+    """Words inserted, left out and mistaken over all wanted words, of all texts together.
+
+    The least of them that make one text of the other (Levenshtein). Upper and lower case are the
+    same, and of punctuation only apostrophes count: models of speech write neither.
+    """
+    pairs = [(_spoken(w), _spoken(g)) for w, g in zip(wanted, got, strict=True)]
+    words = sum(len(w) for w, _ in pairs)
+    return sum(_edits(w, g) for w, g in pairs) / words if words else math.nan
+
+
+def _spoken(text: str) -> list[str]:
+    return re.sub(r"[^\w\s']|_", " ", text.casefold()).split()
+
+
+def _edits(wanted: Sequence[str], got: Sequence[str]) -> int:
+    row = list(range(len(got) + 1))
+    for i, word in enumerate(wanted, 1):
+        before, row[0] = row[0], i
+        for j, heard in enumerate(got, 1):
+            mistaken = before + (word != heard)
+            before, row[j] = row[j], min(mistaken, row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
 def spearman(one: ArrayLike, other: ArrayLike) -> float:
     """Spearman's rank correlation, ties with their mean rank; NaN if one side is constant."""
     ranks = [_ranks(np.asarray(side, np.float64)) for side in (one, other)]

@@ -16,10 +16,19 @@ from edgetfm.scoring.examples import (
     read_class,
     read_pair,
     read_picture,
+    read_sound,
+    read_speech,
     read_tags,
     read_text,
 )
-from edgetfm.scoring.metrics import accuracy, entity_f1, exact_match, spearman, word_f1
+from edgetfm.scoring.metrics import (
+    accuracy,
+    entity_f1,
+    exact_match,
+    spearman,
+    word_error_rate,
+    word_f1,
+)
 from edgetfm.tables import Row
 
 if TYPE_CHECKING:
@@ -42,9 +51,15 @@ def _measure_texts(pipe: Pipeline, examples: Sequence[Example]) -> dict[str, flo
     return {"accuracy": accuracy([e.wanted for e in examples], [a["label"] for a in found])}
 
 
-def _measure_pictures(pipe: Pipeline, examples: Sequence[Example]) -> dict[str, float]:
+def _measure_first(pipe: Pipeline, examples: Sequence[Example]) -> dict[str, float]:
     found = pipe([e.asked for e in examples], batch_size=BATCH, top_k=1)
     return {"accuracy": accuracy([e.wanted for e in examples], [a[0]["label"] for a in found])}
+
+
+def _measure_speech(pipe: Pipeline, examples: Sequence[Example]) -> dict[str, float]:
+    """Sounds one at a time: they differ in length, and some models look at padding."""
+    found = pipe([e.asked for e in examples])
+    return {"wer": word_error_rate([e.wanted for e in examples], [a["text"] for a in found])}
 
 
 def _measure_tags(pipe: Pipeline, examples: Sequence[Example]) -> dict[str, float]:
@@ -150,7 +165,16 @@ MEASURES: dict[str, Measure] = {
         "accuracy",
         f"a folder LABEL/PICTURE, or a {_TABLE} file with image and label",
         read_picture,
-        _measure_pictures,
+        _measure_first,
+    ),
+    "audio-classification": Measure(
+        "accuracy",
+        f"a folder LABEL/SOUND, or a {_TABLE} file with audio and label",
+        read_sound,
+        _measure_first,
+    ),
+    "automatic-speech-recognition": Measure(
+        "wer", f"a {_TABLE} file with audio and text", read_speech, _measure_speech
     ),
     "token-classification": Measure(
         "f1", "a .jsonl or .parquet file with tokens and labels", read_tags, _measure_tags

@@ -79,7 +79,7 @@ def build_bundle(
             writer=writer,
             subject=subject,
             evidence=evidence,
-            budget=goal.budget or subject.task.budget_of(goal.quantize),
+            budget=goal.budget or subject.task.budget_of(goal.quantize, labelled is not None),
             progress=progress,
             notes=[*opened.notes, *evidence.notes],
         )
