@@ -11,7 +11,7 @@ DEMO := runs/vit-digits
 # One thread a process where several run side by side: they would otherwise fight for the cores.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 
-.PHONY: help demo test test-slow test-gpu interop check format bench install install-dev clean
+.PHONY: help demo test test-slow test-gpu interop check format tables bench install install-dev clean
 
 help:
 	@echo "make demo       train a small ViT, export it to int8, verify it, run it"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-gpu   what needs an NVIDIA GPU and onnxruntime-gpu"
 	@echo "make check      lint, formatting, types, import directions"
 	@echo "make format     write the formatting that make check wants"
+	@echo "make tables     write the tables in the docs that are made of the tests"
 	@echo "make bench      edgetfm beside its rivals"
 
 # --- installation -------------------------------------------------------------------------------
@@ -86,6 +87,9 @@ check: $(STAMP_DEV)
 format: $(STAMP_DEV)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+tables: $(STAMP_DEV)
+	$(BIN)/python -m tests.docs.tables
 
 bench: $(STAMP_DEV)
 	$(BIN)/python benchmarks/encoder.py
