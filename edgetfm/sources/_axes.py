@@ -209,7 +209,12 @@ def _resized(feeds: Feeds, signature: Signature, sizes: Mapping[str, int]) -> Fe
         array = feeds[spec.name]
         for i, axis in enumerate(spec.shape):
             if isinstance(axis, str):
-                array = np.take(array, np.arange(sizes[axis]) % array.shape[i], axis=i)
+                places = np.arange(sizes[axis])
+                # What is masked stays at the end of a row: a longer one repeats its last value.
+                end = "mask" in spec.name and axis != BATCH
+                last = array.shape[i] - 1
+                places = np.minimum(places, last) if end else places % (last + 1)
+                array = np.take(array, places, axis=i)
         made[spec.name] = np.ascontiguousarray(array)
     return made
 

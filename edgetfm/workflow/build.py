@@ -34,8 +34,9 @@ def open_model(
 ) -> Source | Foreign:
     """The model that `source` names: an ONNX file needs no PyTorch, everything else does.
 
-    A folder with both is read from its PyTorch weights. Options as those of `edgetfm.workflow.export.export_model`; InputError for those that have no
-    meaning for this source.
+    A folder with both is read from its PyTorch weights. Options as those of
+    `edgetfm.workflow.export.export_model`; InputError for those that have no meaning for this
+    source.
     """
     if (Path(source) / MANIFEST).is_file():
         raise InputError(f"{source} is a bundle already: edgetfm quantize makes other variants")
