@@ -55,8 +55,13 @@ def adapt(
     except MemoryError:
         raise
     except ParityError as error:
+        hint = (
+            "\nits pictures keep their aspect ratio: a size with height and width, and "
+            "keep_aspect_ratio false, in preprocessor_config.json give them one size"
+        )
+        free = any("height" in spec.shape for spec in inputs)
         raise SourceError(
-            f"transformers exports {_name(module)} with fixed sizes: {error}"
+            f"transformers exports {_name(module)} with fixed sizes: {error}{hint * free}"
         ) from error
     except Exception as error:  # three libraries take part, each with errors of its own
         raise SourceError(

@@ -171,11 +171,13 @@ def export_plain(source: Path, target: Path, task: str | None) -> Exported:
     """A bundle with nothing in it but the fp32 graph: no proof, no quantization."""
     from edgetfm.bundle import BundleWriter, Component, Manifest, Variant
     from edgetfm.export import to_onnx
+    from edgetfm.export.adapter import adapt
     from edgetfm.graphs import write_graph
     from edgetfm.sources import open_source
 
     opened = open_source(source, task=task)
-    graph = to_onnx(opened.module(), opened.signature.inputs, opened.signature.outputs)
+    make = adapt if opened.route == "adapter" else to_onnx
+    graph = make(opened.module(), opened.signature.inputs, opened.signature.outputs)
     with BundleWriter(target) as writer:
         for name, data in opened.assets.items():
             writer.write(name, data)

@@ -12,6 +12,7 @@ import click
 
 from edgetfm.cli._generation import chosen, generation_options, refuse, say
 from edgetfm.cli._output import Output
+from edgetfm.cli._pictures import options_of, told
 from edgetfm.cli._verb import device, verb
 from edgetfm.errors import InputError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--context", help="The text a question is about (question-answering).")
+@click.option("--labels", help="Labels to choose from, commas between (zero-shot pictures).")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Where masks and depths go.")
 @generation_options
 @click.option("--chat", is_flag=True, help="Each INPUT is a message to a model that chats.")
 @click.option("--precision", help="A variant of the bundle; its default if not given.")
@@ -33,6 +36,8 @@ def command(
     bundle: Path,
     inputs: tuple[str, ...],
     context: str | None,
+    labels: str | None,
+    pictures: Path | None,
     chat: bool,
     precision: str | None,
     threads: int | None,
@@ -58,13 +63,15 @@ def command(
         _generate(out, pipe, _items(inputs), chat, chosen(options))
         return
     refuse({**options, "chat": chat}, task)
+    named = options_of(task, labels)
     answers = []
     for item in _items(inputs):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
-            answer = pipe(item) if context is None else pipe((item, context))
+            answer = pipe(item if context is None else (item, context), **named)
         for warning in said:  # a text that was cut, for one
             out.note(f"note: {warning.message}")
+        answer = told(item, answer, pictures)
         answers.append({"input": item, "output": answer})
         out.line(answer_text(item, answer))
     if out.as_json:

@@ -22,7 +22,9 @@ _SIZES = {
 }
 
 _WAVE = {
-    "conv_dim": [16] * 7,
+    "conv_dim": [16] * 3,
+    "conv_kernel": [10, 8, 4],
+    "conv_stride": [5, 8, 8],
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
     "vocab_size": 32,
@@ -63,6 +65,11 @@ def _tokenizer(
     """A tokenizer in the folder, and what the config says of it."""
     made = tokenizer(row.get("tokens", "bert"))
     made.save_pretrained(folder)
+    if "made" in row:
+        path = folder / "tokenizer_config.json"
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | {"model_input_names": row["made"]})
+        )
     # RoBERTa's kin count positions from behind the padding's.
     return {
         "vocab_size": len(made),

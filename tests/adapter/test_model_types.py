@@ -53,10 +53,10 @@ def feeds_of(signature: Signature, vocabulary: int, batch: int, sequence: int) -
 
 
 def sounds_of(signature: Signature, batch: int, sequence: int) -> Feeds:
-    """Noise of 90 samples, or of a frame, to a token; padded with zeros where there is a mask."""
+    """Noise of 90 samples or two frames to a token, padded with zeros where there is a mask."""
     values = signature.inputs[0]
     free = isinstance(values.shape[1], str)
-    length = 2 * sequence if values.shape[1] == "sequence" else 600 + 90 * sequence
+    length = 2 * sequence if values.shape[1] == "sequence" else 6000 + 90 * sequence
     shape = (batch, length if free else values.shape[1], *values.shape[2:])
     sound = np.random.default_rng(batch).standard_normal(shape).astype(np.float32)
     if len(signature.inputs) == 1:

@@ -29,10 +29,11 @@ def _facts(model: Any, _folder: Path, pooling: assets.Pooling) -> dict[str, Any]
 def _inputs(model: Any, folder: Path, config: AdapterConfig) -> tuple[TensorSpec, ...]:
     """Token types only where the model tells them apart and its tokenizer makes them."""
     names = ("input_ids", "attention_mask", "token_type_ids")
-    if model.config.model_type in _ALWAYS_FULL:
-        return (TensorSpec("input_ids", "int64", ("batch", config.longest)),)
     types = getattr(text_config(model), "type_vocab_size", 0)
     made = assets.read_json(folder / "tokenizer_config.json").get("model_input_names") or names
+    if model.config.model_type in _ALWAYS_FULL:
+        full = ("batch", config.longest)
+        return tuple(TensorSpec(name, "int64", full) for name in names[:2] if name in made)
     typed = "token_type_ids" in parameters(model) and isinstance(types, int) and types > 1
     typed = typed and "token_type_ids" in made
     return tuple(TensorSpec(name, "int64", _AXES) for name in names[: 3 if typed else 2])
