@@ -33,6 +33,7 @@ def open_source(
     `adapter`; None takes a family of ours where one has the model type. Raises SourceError, with
     every problem found, for anything unusable.
     """
+    from edgetfm.sources._gguf import is_gguf
     from edgetfm.sources.checkpoint import is_checkpoint, open_checkpoint
     from edgetfm.sources.huggingface import open_huggingface
 
@@ -45,6 +46,10 @@ def open_source(
         return open_module(str(spec), task, inputs)
     if inputs is not None:
         raise SourceError(f"{spec} is no module:function: leave out --inputs {inputs}")
+    if is_gguf(folder):
+        from edgetfm.sources.gguf import open_gguf_source
+
+        return open_gguf_source(folder, task, route=route)
     if is_checkpoint(folder):
         if route not in (None, "native"):
             raise SourceError(f"{folder} is a checkpoint of edgetfm: it has the native route only")

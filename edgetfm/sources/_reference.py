@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import warnings
 from collections.abc import Iterator
@@ -121,6 +122,33 @@ def load_model(
                 ) from error
             raise SourceError(f"transformers cannot load {folder}: {error}") from error
     return model.requires_grad_(False).eval(), dict(info)
+
+
+def load_gguf(file: Path) -> Any:
+    """The causal language model in a GGUF file, dequantized by transformers, eager, float32."""
+    from transformers import AutoModelForCausalLM
+
+    # Its bar of progress goes to stderr whatever the verbosity is.
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                attn_implementation="eager",
+                dtype=torch.float32,
+                local_files_only=True,
+            )
+        except Exception as error:  # transformers raises whatever a file makes it raise
+            raise SourceError(f"transformers cannot load {file}: {error}") from error
+    return model.requires_grad_(False).eval()
+
+
+def architecture(model_type: str, task: str) -> str:
+    """The class that transformers has for a model type and a task, as configs name it."""
+    import transformers
+
+    config = transformers.AutoConfig.for_model(model_type)
+    return str(getattr(transformers, _AUTO[task])._model_mapping[type(config)].__name__)
 
 
 def _outputs(

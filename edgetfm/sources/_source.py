@@ -32,7 +32,7 @@ class Source:
     generation: of a decoder, what the manifest says of its cache and tokens.
     """
 
-    kind: Literal["huggingface", "checkpoint", "module", "peft"]
+    kind: Literal["huggingface", "checkpoint", "module", "peft", "gguf"]
     name: str
     family: Family
     config: Any
