@@ -163,7 +163,8 @@ class Family:
     build: (config, task name) -> a torch.nn.Module in eval mode whose `forward` takes the inputs
     of `inputs(config, task)` by name, in that order, and returns a dict of the task's outputs.
     config: a frozen dataclass whose fields are JSON values. cache: of decoders, what of a config
-    the manifest of a bundle says: the context, the window, and the sizes of the cache.
+    the manifest of a bundle says: the context, the window, and the sizes of the cache. to_hf: the
+    config.json of a model that was trained here, for programs that know only Hugging Face's.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Family:
     outputs: Callable[[Any, str], tuple[TensorSpec, ...]]
     from_hf: FromHF | None = None
     cache: Callable[[Any], dict[str, Any]] | None = None
+    to_hf: Callable[[Any, str], dict[str, Any]] | None = None
 
     @property
     def streams(self) -> bool:

@@ -186,6 +186,30 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> ViTConfig:
     return ViTConfig(**values)
 
 
+def _config_to_hf(c: ViTConfig, task: str) -> dict[str, Any]:
+    """The config.json of this encoder: `_config_from_hf` makes the same config of it."""
+    name = "DeiT" if c.distillation else "ViT"
+    head = "ForImageClassification" if task == "image-classification" else "Model"
+    height, width = c.image_size
+    down, across = c.patch_size
+    return {
+        "model_type": name.lower(),
+        "architectures": [f"{name}{head}{'WithTeacher' * c.teacher}"],
+        "image_size": height if height == width else [height, width],
+        "patch_size": down if down == across else [down, across],
+        "num_channels": c.channels,
+        "hidden_size": c.width,
+        "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads,
+        "intermediate_size": c.inner,
+        "hidden_act": c.activation,
+        "layer_norm_eps": c.eps,
+        "qkv_bias": c.qkv_bias,
+        "hidden_dropout_prob": c.dropout,
+        "attention_probs_dropout_prob": c.attention_dropout,
+    }
+
+
 _LAYER = r"^(?:encoder\.layer|layers)\.(\d+)\."
 
 FAMILY = Family(
@@ -195,6 +219,7 @@ FAMILY = Family(
     build=ViT,
     inputs=_inputs,
     outputs=_outputs,
+    to_hf=_config_to_hf,
     from_hf=FromHF(
         model_types=("vit", "deit"),
         config=_config_from_hf,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,10 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
         },
         build_module=lambda: _module(family, config, task_name, paths, fold=True),
         build_reference=lambda: eager(_module(family, config, task_name, paths, fold=False)),
-        assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets},
+        assets={
+            "config.json": _as_hugging_face(data, family, config, task_name),
+            **prepared.assets,
+        },
         preprocessing=prepared.preprocessing,
         labels=tuple(map(str, data.get("labels") or ())),
         sample=sample if sample.is_file() else None,
@@ -68,6 +72,16 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
             *prepared.notes,
         ),
     )
+
+
+def _as_hugging_face(data: dict[str, Any], family: Family, config: Any, task: str) -> bytes:
+    """The checkpoint's config, with what other people's programs look for in one."""
+    known = family.to_hf(config, task) if family.to_hf else {}
+    if known and task.endswith("-classification"):
+        names = [str(label) for label in data.get("labels") or ()]
+        known["id2label"] = {str(i): name for i, name in enumerate(names)}
+        known["label2id"] = {name: i for i, name in enumerate(names)}
+    return (json.dumps({**data, **known}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _head(data: dict[str, Any], folder: Path) -> tuple[Family, str]:

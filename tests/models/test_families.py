@@ -54,6 +54,23 @@ def test_every_file_is_one_family_named_as_the_file() -> None:
     assert {f.stem for f in files} == set(models.TABLE)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"image_size": [32, 16], "num_channels": 1, "hidden_act": "relu", "qkv_bias": False},
+        {"model_type": "deit", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-6},
+        {"model_type": "deit", "architectures": ["DeiTForImageClassificationWithTeacher"]},
+    ],
+)
+def test_a_config_comes_back_from_hugging_faces_form(changed: dict[str, Any]) -> None:
+    assert VIT.from_hf is not None
+    assert VIT.to_hf is not None
+    config = VIT.from_hf.config(IMAGE | changed, "image-classification")
+    again = VIT.to_hf(config, "image-classification")
+    assert VIT.from_hf.config(again, "image-classification") == config
+
+
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SourceError, match=r"bert, .*vit"):
         models.family_named("mamba")

@@ -57,6 +57,19 @@ def test_a_checkpoint_is_opened_with_its_config_labels_and_sample(folder: Path) 
     assert source.preprocessing["image"]["mean"] == [0.3]
 
 
+def test_its_bundle_has_a_config_that_hugging_faces_programs_read(folder: Path) -> None:
+    from transformers import AutoConfig
+
+    raw = json.loads(open_source(folder).assets["config.json"])
+    assert raw["edgetfm"]["family"] == "vit"
+    theirs = AutoConfig.for_model(**raw)
+    assert (theirs.model_type, theirs.id2label) == ("vit", {0: "a", 1: "b", 2: "c"})
+    assert theirs.hidden_size == CONFIG.width
+    other = open_source(folder, task="image-feature-extraction")
+    features = json.loads(other.assets["config.json"])
+    assert (features["architectures"], "id2label" in features) == (["ViTModel"], False)
+
+
 def test_the_module_answers_like_the_weights_it_came_from(folder: Path) -> None:
     trained = FAMILY.build(CONFIG, "image-classification").eval()
     trained.load_state_dict(load_file(folder / "model.safetensors"))
