@@ -121,12 +121,16 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
         )
     if config.get("megatron_config"):
         raise SourceError(f"{folder / CONFIG} has a megatron_config, which edgetfm does not honour")
-    from peft import PeftType
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PromptLearningConfig
 
     kind = config.get("peft_type")
-    known = {t.value for t in PeftType}
+    known = {str(k.value): found for k, found in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if kind not in known:
         raise SourceError(f"{folder / CONFIG} has the peft_type {kind!r}, which PEFT does not know")
+    if issubclass(known[kind], PromptLearningConfig):
+        raise SourceError(
+            f"{folder} is a {kind} adapter: learned tokens, which are no weights to merge"
+        )
 
 
 def _task(config: Mapping[str, Any], wanted: str | None, folder: Path) -> str:
@@ -200,13 +204,6 @@ def _plain(name: str) -> str:
 def _merge(adapter: Adapter, folder: Path) -> None:
     """Write the merged model as a Hugging Face folder."""
     unmerged = adapter.unmerged()
-    if not hasattr(unmerged, "merge_and_unload") or not hasattr(
-        unmerged.base_model, "merge_and_unload"
-    ):
-        kind = unmerged.peft_config["default"].peft_type.value
-        raise SourceError(
-            f"{adapter.folder} is a {kind} adapter, which has no weights to merge into the model's"
-        )
     with _reference.quiet_transformers():
         try:
             merged = unmerged.merge_and_unload(safe_merge=True)
