@@ -43,11 +43,34 @@ def folder(*names: str, help: str, required: bool = False) -> Callable[[Body], B
     return click.option(*names, type=click.Path(path_type=Path), help=help, required=required)
 
 
+def count(name: str, *, help: str, default: int | None = None) -> Callable[[Body], Body]:
+    """An option that takes a number of things, at least one."""
+    least = click.IntRange(min=1)
+    return click.option(name, type=least, default=default, show_default=True, help=help)
+
+
 def device() -> Callable[[Body], Body]:
     """--device."""
     return click.option(
         "--device", default="cpu", show_default=True, help="Where to run: cpu or cuda."
     )
+
+
+def run_options(body: Body, *, threads: int | None = None) -> Body:
+    """How a bundle is run: --precision, --threads and --device."""
+    for option in (
+        device(),
+        count("--threads", default=threads, help="Threads of one operation."),
+        click.option("--precision", help="A variant of the bundle; its default if not given."),
+    ):
+        body = option(body)
+    return body
+
+
+def keep_fp32() -> Callable[[Body], Body]:
+    """--keep-fp32."""
+    text = "Ship the float32 variant beside the chosen one."
+    return click.option("--keep-fp32", is_flag=True, help=text)
 
 
 PRECISIONS = ("auto", "int8", "int8-static", "a16w8", "int8-weight", "int4", "fp16", "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,41 +10,15 @@ import click
 
 from edgetfm.cli._output import Output
 from edgetfm.cli._progress import progress_bar
-from edgetfm.cli._verb import device, verb
+from edgetfm.cli._verb import count, run_options, verb
 
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--batch",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Texts or images at once.",
-)
-@click.option(
-    "--sequence",
-    type=click.IntRange(min=1),
-    default=128,
-    show_default=True,
-    help="Tokens of a text or prompt; ignored for images.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Threads of one operation.",
-)
-@click.option(
-    "--runs",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Timed runs; of a decoder, tokens after a prompt.",
-)
-@click.option("--precision", help="A variant of the bundle; its default if not given.")
-@device()
+@count("--batch", default=1, help="Texts or images at once.")
+@count("--sequence", default=128, help="Tokens of a text or prompt; ignored for images.")
+@count("--runs", default=50, help="Timed runs; of a decoder, tokens after a prompt.")
+@partial(run_options, threads=1)
 def command(out: Output, bundle: Path, **options: Any) -> None:
     """Measure latency (median and 95th percentile), load time and memory of BUNDLE.
 

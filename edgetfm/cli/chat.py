@@ -13,7 +13,7 @@ import click
 
 from edgetfm.cli._generation import chosen, generation_options, say
 from edgetfm.cli._output import Output
-from edgetfm.cli._verb import device, verb
+from edgetfm.cli._verb import run_options, verb
 from edgetfm.errors import InputError
 
 HINT = "Ctrl-C stops an answer, twice or Ctrl-D ends."
@@ -23,9 +23,7 @@ HINT = "Ctrl-C stops an answer, twice or Ctrl-D ends."
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--system", help="What the model is told before the first message.")
 @generation_options
-@click.option("--precision", help="A variant of the bundle; its default if not given.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of one operation.")
-@device()
+@run_options
 def command(
     out: Output,
     bundle: Path,

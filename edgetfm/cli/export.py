@@ -9,7 +9,14 @@ import click
 
 from edgetfm.cli._output import Output
 from edgetfm.cli._progress import progress_bar
-from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, quantize_options, verb
+from edgetfm.cli._verb import (
+    PRECISIONS,
+    OptionalQuantize,
+    folder,
+    keep_fp32,
+    quantize_options,
+    verb,
+)
 
 
 @verb(cls=OptionalQuantize)
@@ -31,7 +38,7 @@ from edgetfm.cli._verb import PRECISIONS, OptionalQuantize, folder, quantize_opt
 )
 @quantize_options
 @click.option("--route", type=click.Choice(["native", "adapter"]), help="How to get the graph.")
-@click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
+@keep_fp32()
 @click.option("--force", is_flag=True, help="Replace a bundle that exists.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 def command(out: Output, source: str, output: Path, quantize: str | None, **options: Any) -> None:

@@ -9,7 +9,7 @@ import click
 
 from edgetfm.cli._output import Output
 from edgetfm.cli._progress import progress_bar
-from edgetfm.cli._verb import PRECISIONS, folder, quantize_options, verb
+from edgetfm.cli._verb import PRECISIONS, folder, keep_fp32, quantize_options, verb
 
 
 @verb()
@@ -24,7 +24,7 @@ from edgetfm.cli._verb import PRECISIONS, folder, quantize_options, verb
 )
 @click.option("--task", help="What an ONNX file does; its config says so if not given.")
 @quantize_options
-@click.option("--keep-fp32", is_flag=True, help="Ship the float32 variant beside the chosen one.")
+@keep_fp32()
 @click.option("--force", is_flag=True, help="Replace another bundle that exists at --output.")
 def command(out: Output, bundle: Path, output: Path | None, precision: str, **options: Any) -> None:
     """Make a smaller, faster variant of BUNDLE and prove that it still answers the same.

@@ -13,7 +13,7 @@ import click
 from edgetfm.cli._generation import chosen, generation_options, refuse, say
 from edgetfm.cli._output import Output
 from edgetfm.cli._pictures import options_of, told
-from edgetfm.cli._verb import device, verb
+from edgetfm.cli._verb import run_options, verb
 from edgetfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @click.option("--pictures", type=click.Path(path_type=Path), help="Where masks and depths go.")
 @generation_options
 @click.option("--chat", is_flag=True, help="Each INPUT is a message to a model that chats.")
-@click.option("--precision", help="A variant of the bundle; its default if not given.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of one operation.")
-@device()
+@run_options
 def command(
     out: Output,
     bundle: Path,
