@@ -12,7 +12,7 @@ import pytest
 
 from edgetfm import export_model, quantize_bundle
 from tests.interop.programs import HERE, Bundles, available
-from tests.interop.rows import MINILM, ROOT, Case
+from tests.interop.rows import DIGITS, MINILM, ROOT, Case
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +43,7 @@ def node_folder(environments: ModuleType) -> Path:
 def bundles(
     minilm_folder: Path,
     tiny_bundle: Callable[..., Any],
+    digits: tuple[Any, Path],
     texts: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundles:
@@ -52,6 +53,8 @@ def bundles(
     few.write_text("\n".join(texts * 2), "utf-8")
 
     def get(case: Case, precision: str) -> Path:
+        if case is DIGITS:
+            return Path(digits[0].bundle)
         place = folder / f"{case}-{precision}"
         if place.is_dir():
             return place

@@ -15,6 +15,8 @@ from transformers import AutoImageProcessor, AutoTokenizer
 
 
 def inputs_of(job):
+    if "arrays" in job:
+        return dict(np.load(job["arrays"]))
     if "pictures" in job:
         processor = AutoImageProcessor.from_pretrained(job["bundle"], use_fast=False)
         pictures = [Image.open(path).convert("RGB") for path in job["pictures"]]

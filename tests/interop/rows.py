@@ -34,8 +34,16 @@ MINILM = Case(
     "ORTModelForFeatureExtraction",
     "feature-extraction",
 )
+DIGITS = Case(
+    "vit trained by edgetfm",
+    "image-classification",
+    ("fp32",),
+    "ORTModelForImageClassification",
+    "image-classification",
+)
 CASES = (
     MINILM,
+    DIGITS,
     *(
         Case(model, task, precisions, optimum, task)
         for model, task, precisions, optimum in (
