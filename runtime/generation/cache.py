@@ -6,6 +6,7 @@ same memory, so that a step writes one token's keys and values and moves nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,24 +54,43 @@ def slots(signature: Signature) -> tuple[Slot, ...]:
 
 
 class Cache:
-    """Room for `capacity` tokens in each of `batch` rows. On the CPU it costs what is written."""
+    """Room for `capacity` tokens in each of `batch` rows. On the CPU it costs what is written.
 
-    def __init__(self, of: tuple[Slot, ...], batch: int, capacity: int, device: str) -> None:
+    arrays: the memory itself, where it is within reach: on the CPU.
+    """
+
+    def __init__(
+        self,
+        of: tuple[Slot, ...],
+        batch: int,
+        capacity: int,
+        device: str,
+        arrays: Sequence[Array] | None = None,
+    ) -> None:
         self.of = of
         self.batch = batch
         self.capacity = capacity
         self.device = device
-        self.arrays: list[Array] = []  # on the CPU: the memory itself
+        self.arrays: list[Array] = []
         self.values: list[Any] = []
+        if device == "cpu":
+            shapes = [(batch, slot.heads, capacity, slot.size) for slot in of]
+            # Zeroed by the system, page by page as they are first touched.
+            self.arrays = [
+                np.zeros(shape, slot.dtype) if arrays is None else arrays[at]
+                for at, (shape, slot) in enumerate(zip(shapes, of, strict=True))
+            ]
+            self.values = [ort().OrtValue.ortvalue_from_numpy(array) for array in self.arrays]
+            return
+        make = ort().OrtValue.ortvalue_from_shape_and_type
         for slot in of:
-            shape = (batch, slot.heads, capacity, slot.size)
-            if device == "cpu":
-                # Zeroed by the system, page by page as they are first touched.
-                self.arrays.append(np.zeros(shape, slot.dtype))
-                self.values.append(ort().OrtValue.ortvalue_from_numpy(self.arrays[-1]))
-            else:
-                make = ort().OrtValue.ortvalue_from_shape_and_type
-                self.values.append(make(list(shape), np.dtype(slot.dtype).type, device, 0))
+            shape = [batch, slot.heads, capacity, slot.size]
+            self.values.append(make(shape, np.dtype(slot.dtype).type, device, 0))
+
+    @property
+    def within_reach(self) -> bool:
+        """Whether its content can be copied and its rows used alone."""
+        return self.device == "cpu"
 
     def with_room(self, capacity: int, tokens: int) -> Cache:
         """This cache if it has the capacity, else a larger one with the first `tokens` copied.
@@ -80,14 +100,19 @@ class Cache:
         if capacity <= self.capacity:
             return self
         larger = Cache(self.of, self.batch, max(capacity, 2 * self.capacity), self.device)
-        for at, new in enumerate(larger.arrays):
-            new[:, :, :tokens] = self.arrays[at][:, :, :tokens]
+        for old, new in zip(self.arrays, larger.arrays, strict=True):
+            new[:, :, :tokens] = old[:, :, :tokens]
         return larger
 
-    @property
-    def can_grow(self) -> bool:
-        """Whether its content can be copied: on other devices it is out of reach."""
-        return self.device == "cpu"
+    def rows(self, start: int, stop: int) -> Cache:
+        """Some of its rows as a cache of their own, in the same memory."""
+        arrays = [array[start:stop] for array in self.arrays]
+        return Cache(self.of, stop - start, self.capacity, self.device, arrays)
+
+    def copy_row(self, source: int, target: int, tokens: int) -> None:
+        """Put a row's first `tokens` in another's place."""
+        for array in self.arrays:
+            array[target, :, :tokens] = array[source, :, :tokens]
 
 
 def rounded(tokens: int, context: int) -> int:

@@ -19,6 +19,10 @@ CHUNK = 512
 """A longer prompt is read in pieces of so many tokens: attention's scores grow with a piece
 times everything before it, and between pieces the work can be stopped."""
 
+TOGETHER = 32
+"""Prompts of a batch that are all shorter are read at once, padded: a step costs hardly more for
+a few tokens than for one. Longer ones gain nothing, and are read one by one without padding."""
+
 Pieces = list[tuple[int, str]]
 """What a step adds: (row, text), the rows that go on or end with this step."""
 
@@ -142,7 +146,7 @@ class Generator:
         most = min(len(last.tokens), len(prompt) - 1)  # the last token is read for its logits
         unlike = np.flatnonzero(np.array(last.tokens[:most]) != np.array(prompt[:most]))
         common = int(unlike[0]) if len(unlike) else most
-        if needed > last.cache.capacity and not last.cache.can_grow:
+        if needed > last.cache.capacity and not last.cache.within_reach:
             return _Kept(self.decoder.cache(1, needed), [])
         return _Kept(last.cache.with_room(needed, common), prompt[:common])
 
@@ -151,25 +155,50 @@ class Generator:
     def _batch(self, rows: Sequence[Row]) -> Iterator[Pieces]:
         longest = max(len(row.prompt) + row.room for row in rows)
         cache = self.decoder.cache(len(rows), rounded(longest, self.decoder.context))
-        binding = Binding(self.decoder, cache)
+        logits = self._read(rows, cache)
+        binding, places = Binding(self.decoder, cache), list(range(len(rows)))
         lengths = [len(row.prompt) for row in rows]
-        tokens = np.full((len(rows), max(lengths)), self.decoder.pad, dtype=np.int64)
-        for line, row in zip(tokens, rows, strict=True):
-            line[: len(row.prompt)] = row.prompt
-        logits = binding.step(tokens, lengths)
         step = np.full((len(rows), 1), self.decoder.pad, dtype=np.int64)
         while True:
-            yield _pick(rows, logits[:, 0], step)
-            if all(row.reason is not None for row in rows):
+            pieces = _pick([rows[place] for place in places], logits, step)
+            yield [(places[at], piece) for at, piece in pieces]
+            going = [at for at, place in enumerate(places) if rows[place].reason is None]
+            if not going:
                 return
-            for i, row in enumerate(rows):
-                if row.reason is None:  # one that ended writes its last place again and again
-                    lengths[i] += 1
-            logits = binding.step(step, lengths)
+            if cache.within_reach and 2 * len(going) <= len(places):
+                for target, source in enumerate(going):
+                    if target != source:
+                        cache.copy_row(source, target, lengths[source])
+                places, lengths = ([of[at] for at in going] for of in (places, lengths))
+                cache, step = cache.rows(0, len(going)), step[going]
+                binding = Binding(self.decoder, cache)
+            for at, place in enumerate(places):
+                if rows[place].reason is None:  # one that ended writes its last place again
+                    lengths[at] += 1
+            logits = binding.step(step, lengths)[:, 0]
+
+    def _read(self, rows: Sequence[Row], cache: Cache) -> Array:
+        """Read the prompts into the cache; the logits [rows, vocabulary] after each."""
+        lengths = [len(row.prompt) for row in rows]
+        if max(lengths) < TOGETHER or not cache.within_reach:
+            tokens = np.full((len(rows), max(lengths)), self.decoder.pad, dtype=np.int64)
+            for line, row in zip(tokens, rows, strict=True):
+                line[: len(row.prompt)] = row.prompt
+            return Binding(self.decoder, cache).step(tokens, lengths)[:, 0]
+        logits = np.empty((len(rows), self.decoder.vocabulary), self.decoder.logits_dtype)
+        for at, row in enumerate(rows):
+            binding = Binding(self.decoder, cache.rows(at, at + 1))
+            for end in range(CHUNK, len(row.prompt) + CHUNK, CHUNK):
+                chunk = row.prompt[end - CHUNK : end]
+                logits[at] = binding.step(np.array([chunk]), [end - CHUNK + len(chunk)])[0, 0]
+        return logits
 
 
 def _pick(rows: Sequence[Row], logits: Array, step: Array) -> Pieces:
-    """Pick and take a token for each row that goes on; they are left in `step`."""
+    """Pick and take a token for each row that goes on; they are left in `step`.
+
+    logits: [rows, vocabulary].
+    """
     pieces: Pieces = []
     plain = all(row.sampler.is_plain for row in rows if row.reason is None)
     best = logits.argmax(-1) if plain else None

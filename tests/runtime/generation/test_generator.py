@@ -96,6 +96,37 @@ def test_a_batch_gives_what_rows_give_alone(
     assert generate(made, given[::-1], **options) == alone[::-1]
 
 
+@pytest.mark.parametrize("together", [1, 8, 1000])
+@pytest.mark.parametrize("chunk", [7, 512])
+def test_how_a_batchs_prompts_are_read_changes_nothing(
+    llama: Decoder, monkeypatch: pytest.MonkeyPatch, together: int, chunk: int
+) -> None:
+    given = prompts(llama.vocabulary)
+    alone = [generate(llama, [ids])[0] for ids in given]
+    monkeypatch.setattr(module, "TOGETHER", together)
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    assert generate(llama, given) == alone
+
+
+def test_rows_that_ended_cost_nothing_more(llama: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+    original = Binding.step
+
+    def counting(self: Binding, tokens: Any, lengths: Any, *, every: bool = False) -> Any:
+        widths.append(len(tokens))
+        return original(self, tokens, lengths, every=every)
+
+    given = prompts(llama.vocabulary)
+    rows = [Row(ids, GenerationOptions(max_new_tokens=2 + 4 * i)) for i, ids in enumerate(given)]
+    alone = [generate(llama, [r.prompt], max_new_tokens=r.options.max_new_tokens)[0] for r in rows]
+    monkeypatch.setattr(Binding, "step", counting)
+    for _ in Generator(llama).write(rows):
+        pass
+    assert [row.tokens for row in rows] == alone
+    assert widths[-1] == 1
+    assert sorted(set(widths[len(given) :]), reverse=True) == [6, 3, 1]
+
+
 def test_rows_end_on_their_own(llama: Decoder) -> None:
     given = prompts(llama.vocabulary)
     free = generate(llama, given)
