@@ -3,6 +3,7 @@
     EdgetfmError                1   (never raised itself)
     ├── InputError              2   what was given cannot be used
     │   ├── SourceError             a model that cannot be read
+    │   │   └── NotHonoured             ... by a family of ours, for it does less than transformers
     │   ├── BundleError             a bundle that is damaged, foreign, or newer than this version
     │   ├── DataError               calibration, evaluation or training data
     │   ├── OutputError             a place that cannot be written
@@ -34,6 +35,10 @@ class InputError(EdgetfmError):
 
 class SourceError(InputError):
     """A model source that cannot be read."""
+
+
+class NotHonoured(SourceError):
+    """A config that asks of a family what it does not do; transformers' own module may."""
 
 
 class BundleError(InputError):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from edgetfm.errors import SourceError, listed
+from edgetfm.errors import NotHonoured, SourceError, listed
 
 
 class Reader:
@@ -17,6 +17,7 @@ class Reader:
         self.family = family
         self.model_type = str(config.get("model_type"))
         self.problems: list[str] = []
+        self._lacks = 0
 
     def whole(self, key: str, default: int | None = None) -> int:
         """A whole number, 0 included."""
@@ -62,6 +63,7 @@ class Reader:
         """A name from a list."""
         value = self.config.get(key, default)
         if not isinstance(value, str) or value not in allowed:
+            self._lacks += 1
             self.problems.append(
                 f"{key} is {value!r}, which {self.family} does not have; "
                 f"it has {', '.join(sorted(allowed))}"
@@ -74,6 +76,7 @@ class Reader:
         value = self.config.get(key)
         if value not in allowed:
             known = ", ".join(repr(a) for a in allowed if a is not None)
+            self._lacks += 1
             self.problems.append(f"{key} is {value!r}, but {self.family} only honours {known}")
 
     def divides(self, part: str, small: int, whole: str, large: int) -> None:
@@ -82,8 +85,9 @@ class Reader:
             self.problems.append(f"{part} ({small}) does not divide {whole} ({large})")
 
     def finish(self) -> None:
-        """Raise what was collected."""
+        """Raise what was collected: NotHonoured if all of it is what the family does not do."""
         if self.problems:
-            raise SourceError(
+            kind = NotHonoured if len(self.problems) == self._lacks else SourceError
+            raise kind(
                 f"the config of this {self.model_type} cannot be used:\n{listed(self.problems)}"
             )

@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from edgetfm import assets, models
-from edgetfm.errors import MissingExtra, SourceError
+from edgetfm.errors import MissingExtra, NotHonoured, SourceError
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._config import LARGEST
@@ -22,7 +22,7 @@ from edgetfm.sources._generation import read_generation
 from edgetfm.sources._quantized import refuse_quantized
 from edgetfm.sources._sentence import with_head
 from edgetfm.sources._source import Source, Streamed
-from edgetfm.sources.adapter import open_adapted
+from edgetfm.sources.adapter import IDLE, open_adapted
 from edgetfm.tasks import task_named
 
 
@@ -59,9 +59,50 @@ def _opened(
     refuse_quantized(raw, folder)
     family = _family(raw, folder, route)
     if family is None:
-        _complete(raw, folder, trust_remote_code)
-        wanted = task_named(task).name if task else None
-        return open_adapted(folder, name, raw, wanted, trust_remote_code=trust_remote_code)
+        return _adapted(folder, name, raw, task, trust_remote_code)
+    try:
+        return _native(folder, name, raw, family, task, trust_remote_code)
+    except NotHonoured as error:
+        if route == "native":
+            raise
+        return _adapted(folder, name, raw, task, trust_remote_code, instead=error)
+
+
+def _adapted(
+    folder: Path,
+    name: str,
+    raw: Mapping[str, Any],
+    task: str | None,
+    trust_remote_code: bool,
+    *,
+    instead: NotHonoured | None = None,
+) -> Source:
+    """The model through transformers' own module; `instead` of a family that does not honour it."""
+    _complete(raw, folder, trust_remote_code)
+    wanted = task_named(task).name if task else None
+    try:
+        opened = open_adapted(folder, name, raw, wanted, trust_remote_code=trust_remote_code)
+    except SourceError as error:
+        if instead is None:
+            raise
+        raise SourceError(f"{instead}\nnor does the adapter take it: {error}") from error
+    if instead is None:
+        return opened
+    if any(IDLE in note for note in opened.notes):  # transformers no longer honours it either
+        raise instead
+    reason = " ".join(str(instead).split("\n")[1:]).strip().removeprefix("- ")
+    return replace(opened, notes=(f"{reason}: not by a family of edgetfm", *opened.notes))
+
+
+def _native(
+    folder: Path,
+    name: str,
+    raw: Mapping[str, Any],
+    family: Family,
+    task: str | None,
+    trust_remote_code: bool,
+) -> Source:
+    """The model in a family of ours."""
     hf = _complete(raw, folder)
     task_name = _task(raw, folder, family, task)
     assert family.from_hf is not None

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from edgetfm import export_model, load, verify_bundle
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import InputError, SourceError
+from edgetfm.export import discard
 from edgetfm.sources import open_source
 
 TinyHF = Callable[..., Path]
@@ -88,6 +89,24 @@ def test_a_type_without_a_family_takes_the_adapter_and_says_so(folder: Path) -> 
     assert source.notes == ("the graph of this electra is made by transformers.exporters",)
 
 
+def test_what_a_family_does_not_honour_goes_to_the_adapter(tiny_hf: TinyHF, tmp_path: Path) -> None:
+    made = tiny_hf("bert", "text-classification", tmp_path / "model", hidden_act="mish")
+    source = open_source(made)
+    assert (source.route, source.family.name) == ("adapter", "bert")
+    assert "hidden_act is 'mish', which bert does not have" in source.notes[0]
+    refused(made, "hidden_act is 'mish'", route="native")
+    edit(made, hidden_act="gelu", position_embedding_type="relative_key", is_decoder=True)
+    refused(made, "is_decoder", "nor does the adapter take it: ")
+
+
+def test_weights_are_read_once(folder: Path) -> None:
+    source = open_source(folder)
+    module = source.module()
+    assert source.module() is module
+    discard(module)
+    assert any(p.any() for p in source.module().parameters())
+
+
 def test_a_head_without_weights_is_refused_not_made_up(folder: Path) -> None:
     refused(folder, "lacks weights of ElectraForTokenClassification", task="token-classification")
 
@@ -110,7 +129,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(folder: Path) -> None:
         ({"is_decoder": True}, "is_decoder"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantized already"),
         ({"attention_type": "block_sparse"}, "block_sparse"),
-        ({"model_type": "llama"}, "a decoder: edgetfm takes encoders"),
+        ({"model_type": "opt"}, "a decoder: edgetfm takes encoders"),
         ({"model_type": "bart"}, "an encoder-decoder: edgetfm takes encoders"),
         ({"model_type": 7}, "no model_type"),
     ],

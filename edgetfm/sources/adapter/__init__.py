@@ -5,6 +5,7 @@ A sense is a file here and a row in `table`: what its models take, and how that 
 
 from __future__ import annotations
 
+from edgetfm.sources.adapter.encoders import IDLE
 from edgetfm.sources.adapter.opening import open_adapted
 
-__all__ = ["open_adapted"]
+__all__ = ["IDLE", "open_adapted"]

@@ -26,13 +26,22 @@ def _facts(model: Any, _folder: Path, _pooling: assets.Pooling) -> dict[str, Any
     if kernels is None or strides is None:
         return {"letters": writes}
     steps = list(zip(map(int, kernels), map(int, strides), strict=True))
-    least = 1
+    least = _least_frames(model)
     for kernel, stride in reversed(steps):
         least = (least - 1) * stride + kernel
     if getattr(config, "add_adapter", False):
         steps += [(1, int(config.adapter_stride))] * int(config.num_adapter_layers)
     _check_lengths(model, steps, least)
     return {"least": least, "convolutions": tuple(steps), "letters": writes}
+
+
+def _least_frames(model: Any) -> int:
+    """How many frames its head takes at least: that of x-vectors convolves over them."""
+    least, config = 1, model.config
+    if type(model).__name__.endswith("ForXVector"):
+        for kernel, dilation in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True):
+            least += (int(kernel) - 1) * int(dilation)
+    return least
 
 
 def _check_lengths(model: Any, steps: list[tuple[int, int]], least: int) -> None:

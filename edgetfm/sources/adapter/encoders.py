@@ -11,6 +11,8 @@ from edgetfm.errors import SourceError
 from edgetfm.sources import _reference
 
 _FIRST_OF_MISSING = 5
+IDLE = "has no use for these weights"
+"""What a note says of weights that are left out."""
 
 
 def refuse_others(raw: Mapping[str, Any], folder: Path) -> None:
@@ -82,7 +84,7 @@ def load_encoder(folder: Path, task: str | None, trust: bool) -> tuple[Any, list
             "give the task that the checkpoint was trained for with --task"
         )
     unused = sorted({n.rpartition(".")[0] or n for n in info["unexpected_keys"]})
-    note = f"{task or 'feature-extraction'} has no use for these weights: {', '.join(unused)}"
+    note = f"{task or 'feature-extraction'} {IDLE}: {', '.join(unused)}"
     return model, [note] if unused else []
 
 
