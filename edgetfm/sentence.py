@@ -128,4 +128,5 @@ def _dense(config: Mapping[str, Any], where: Path) -> Dense:
     for key, usual in (("module_input_name", None), ("module_output_name", None)):
         if config.get(key) not in (usual, "sentence_embedding"):
             raise SourceError(f"{where / 'config.json'}: {key} is {config[key]!r}")
-    return Dense(where, *given, config.get("bias") is not False, activation)
+    inputs, outputs = given
+    return Dense(where, inputs, outputs, config.get("bias") is not False, activation)

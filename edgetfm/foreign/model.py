@@ -101,8 +101,16 @@ def open_foreign(path: str | os.PathLike[str], *, task: str | None = None) -> Fo
         preprocessing=prepared.preprocessing,
         labels=_labels(config) if name.endswith("-classification") else (),
         licence=assets.read_licence(home),
-        notes=prepared.notes,
+        notes=(*_left_alone(file, Path(path)), *prepared.notes),
     )
+
+
+def _left_alone(file: Path, given: Path) -> list[str]:
+    """Which graphs of a folder were not taken."""
+    others = [f.name for f in sorted(file.parent.glob("*.onnx")) if f != file]
+    if not given.is_dir() or not others:
+        return []
+    return [f"{file.name} was taken of the graphs in this folder, not {', '.join(others)}"]
 
 
 def _as_written(path: Path) -> Run:
