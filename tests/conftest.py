@@ -115,6 +115,14 @@ def tiny_decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
     return get
 
 
+@pytest.fixture(scope="session")
+def tiny_speech() -> Callable[..., Path]:
+    """tiny_speech(folder, **config): a random tiny wav2vec2 that writes letters."""
+    from tests.speech import make_tiny_speech
+
+    return make_tiny_speech
+
+
 @dataclass(frozen=True)
 class Exported:
     """A bundle in fp32 and the Hugging Face folder that it was made of."""

@@ -11,6 +11,7 @@ import pytest
 
 from edgetfm.tasks import TASKS
 from tests.adapter.rows import AUTO, model_types
+from tests.speech import WAVE, save_letters
 
 LABELS = ("bad", "fair", "good", "excellent")
 
@@ -20,16 +21,6 @@ _SIZES = {
     "num_attention_heads": 4,
     "intermediate_size": 64,
 }
-
-_WAVE = {
-    "conv_dim": [16] * 3,
-    "conv_kernel": [10, 8, 4],
-    "conv_stride": [5, 8, 8],
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "vocab_size": 32,
-}
-"""Of models that take a wave, as far as they have it."""
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +32,7 @@ def tiny_of_type(tiny_tokenizer: Callable[[str], Any]) -> Callable[[str, Path], 
         task = TASKS[row["task"]]
         wanted = _SIZES if row.get("sizes", True) else {}
         if "extractor" in row:
-            wanted = wanted | _WAVE
+            wanted = wanted | WAVE
         folder.mkdir(parents=True)
         if "image" in task.senses and "processor" in row:
             _save_processor(folder, {"image_processor_type": row["processor"]} | row["pixels"])
@@ -101,20 +92,13 @@ def _save_processor(folder: Path, settings: dict[str, Any]) -> None:
     AutoImageProcessor.from_pretrained(folder, backend="pil").save_pretrained(folder)
 
 
-LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")
-"""What models of speech write with."""
-
-
 def _save_extractor(folder: Path, row: dict[str, Any]) -> None:
     """A feature extractor, and a tokenizer of letters where the task writes."""
     import transformers
 
     getattr(transformers, row["extractor"])(**row.get("sound", {})).save_pretrained(folder)
     if row["task"] == "automatic-speech-recognition":
-        file = folder / "letters.json"
-        file.write_text(json.dumps({letter: i for i, letter in enumerate(LETTERS)}))
-        transformers.Wav2Vec2CTCTokenizer(str(file)).save_pretrained(folder)
-        file.unlink()
+        save_letters(folder)
 
 
 def _known(model_type: str, values: dict[str, Any]) -> dict[str, Any]:

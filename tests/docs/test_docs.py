@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FIRST_STEPS = ("README.md", "docs/getting-started.md", "docs/bundle.md")
 QUANTIZATION = ("docs/quantization.md",)
 NEW_FAMILY = ("docs/adding-a-family.md",)
+AUDIO = ("docs/audio.md",)
+SOURCES = ("docs/sources.md",)
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,26 @@ def test_the_choices_of_quantization_work_as_written(
     assert read_out(QUANTIZATION[0], work, environment) >= 9
 
 
+@pytest.mark.slow
+def test_sources_work_as_written(
+    tmp_path: Path, environment: dict[str, str], minilm_folder: Path
+) -> None:
+    work = tmp_path / "work"
+    (work / "sentence-transformers").mkdir(parents=True)
+    (work / "sentence-transformers" / "all-MiniLM-L6-v2").symlink_to(minilm_folder)
+    assert read_out(SOURCES[0], work, environment) == 7
+
+
+@pytest.mark.slow
+def test_sounds_work_as_written(
+    tmp_path: Path, environment: dict[str, str], tiny_speech: Callable[..., Path]
+) -> None:
+    """On a tiny random model: no real one of this kind is in a package."""
+    work = tmp_path / "work"
+    tiny_speech(work / "facebook" / "wav2vec2-large-960h-lv60-self")
+    assert read_out(AUDIO[0], work, environment) == 4
+
+
 def test_a_family_from_outside_works_as_written(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -158,7 +181,7 @@ def test_a_family_from_outside_works_as_written(
 
 
 def test_every_page_is_walked() -> None:
-    walked = {ROOT / page for page in (*FIRST_STEPS, *QUANTIZATION, *NEW_FAMILY)}
+    walked = {ROOT / page for page in (*FIRST_STEPS, *QUANTIZATION, *NEW_FAMILY, *AUDIO, *SOURCES)}
     with_commands = {p for p in DOCS if any(b.language == "console" for b in blocks(p))}
     assert with_commands <= walked
     assert walked <= set(DOCS)
