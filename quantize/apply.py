@@ -13,6 +13,7 @@ from edgetfm.progress import Progress, quiet
 from edgetfm.quantize import float16, int8, static, weight_only
 from edgetfm.quantize.block_tables import BlockTables
 from edgetfm.quantize.facts import Facts
+from edgetfm.quantize.items import of_whole_texts
 from edgetfm.quantize.linear import Linear, by_activation, find_linears, name_of
 from edgetfm.quantize.observe import Activation, has_gram, observe
 from edgetfm.quantize.plan import Key, Memo, Plan
@@ -45,7 +46,8 @@ def quantize_graph(
         return float16.convert(copy)
     if recipe.needs_calibration and not feeds:
         raise DataError(f"the recipe '{recipe.name}' needs calibration data, none was given")
-    return _products(copy, recipe, feeds, memo or Memo(), progress)
+    whole = [of_whole_texts(model, batch) for batch in feeds]
+    return _products(copy, recipe, whole, memo or Memo(), progress)
 
 
 def _check_names(model: ir.Model, recipe: Recipe) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgetfm.errors import DataError
-from edgetfm.signature import Array, Feeds
+from edgetfm.signature import KEEP, PAST, Array, Feeds
 
 
 class Whole(dict[str, Array]):
@@ -18,6 +19,23 @@ class Whole(dict[str, Array]):
     A graph of fixed sizes takes no row alone and none without its padding, and in others the
     first axis is not the batch.
     """
+
+
+def of_whole_texts(model: ir.Model, feeds: Feeds) -> Feeds:
+    """The feeds of a decoder that reads whole texts: nothing is past, and all logits are wanted.
+
+    What is there stays; the feeds of any other graph are what they were.
+    """
+    more: Feeds = {}
+    for value in model.graph.inputs:
+        name = str(value.name)
+        if name == KEEP:
+            more[name] = np.array(0, np.int64)
+        elif name.startswith(PAST) and value.shape is not None and value.dtype is not None:
+            sizes = [axis if isinstance(axis, int) else 0 for axis in value.shape]
+            sizes[0] = len(feeds["input_ids"])
+            more[name] = np.zeros(sizes, value.dtype.numpy())
+    return type(feeds)({**more, **feeds}) if more else feeds
 
 
 @dataclass(frozen=True, eq=False)

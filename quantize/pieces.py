@@ -151,5 +151,5 @@ def _by_name(model: ir.Model) -> dict[str, ir.Value]:
 
 def _known(session: Session, state: Feeds) -> Feeds:
     """What the session takes of what there is."""
-    names = {t.name for t in session.signature.inputs}
+    names = {*(t.name for t in session.signature.inputs), *session.optional_inputs}
     return {name: array for name, array in state.items() if name in names}
