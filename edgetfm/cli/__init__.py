@@ -21,7 +21,7 @@ VERBS = {
     "quantize": "Make a smaller, faster variant of a bundle and prove it.",
     "verify": "Check that a bundle still answers as PyTorch did.",
     "compare": "Put two bundles side by side: size, speed, answers.",
-    "run": "Answer for texts or images, from a bundle; generate text.",
+    "run": "Answer for texts, images or sounds, from a bundle; generate text.",
     "chat": "Chat with a bundle.",
     "bench": "Measure latency, load time and memory of a bundle.",
     "inspect": "Say what a bundle or a checkpoint holds.",

@@ -89,7 +89,7 @@ def quantize_options(body: Body) -> Body:
             "--calibration",
             metavar="PATH",
             help="Data like the inputs to come: .txt .csv .jsonl .parquet .npz, or a folder of "
-            "texts or images.",
+            "texts, images or sounds.",
         ),
         click.option(
             "--samples",
@@ -100,8 +100,8 @@ def quantize_options(body: Body) -> Body:
             "--eval",
             "evaluate",
             metavar="DATA",
-            help="Labelled data for the task's own metric (.csv .jsonl .parquet, an image folder "
-            "LABEL/IMAGE), or module:function.",
+            help="Labelled data for the task's own metric (.csv .jsonl .parquet, a folder "
+            "LABEL/FILE of images or sounds), or module:function.",
         ),
         click.option(
             "--target",

@@ -15,8 +15,8 @@ from edgetfm.cli._verb import count, run_options, verb
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@count("--batch", default=1, help="Texts or images at once.")
-@count("--sequence", default=128, help="Tokens of a text or prompt; ignored for images.")
+@count("--batch", default=1, help="Texts, images or sounds at once.")
+@count("--sequence", default=128, help="Tokens of a text or prompt; ignored for images and sounds.")
 @count("--runs", default=50, help="Timed runs; of a decoder, tokens after a prompt.")
 @partial(run_options, threads=1)
 def command(out: Output, bundle: Path, **options: Any) -> None:

@@ -42,7 +42,7 @@ def command(
     device: str,
     **options: Any,
 ) -> None:
-    """Answer for each INPUT: a text, a question, the path of an image, a prompt to go on from.
+    """Answer for each INPUT: a text, a question, a prompt, the path of an image or of a sound.
 
     `-` reads inputs from stdin, a line each. Generated text is printed as it comes.
     """
