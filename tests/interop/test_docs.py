@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.test_docs import blocks
-from tests.interop.programs import Bundles, run
+from tests.interop.programs import BOUNDS, Bundles, run
 from tests.interop.rows import MINILM, ROOT, RUNTIMES
 
 
@@ -42,6 +42,7 @@ def test_vectors_in_onnxruntime_alone(
 ) -> None:
     code = program("docs/bundle.md", "python")
     printed = run([python_of(f"onnxruntime-{version}"), "-c", code], folder=work)
-    differences = [float(line.split()[-1]) for line in printed.splitlines()]
-    assert len(differences) > 2
-    assert max(differences) <= 0.05
+    # Of the states of single tokens one that is rounded otherwise may be off by more.
+    lines = [line.split() for line in printed.splitlines() if "sentence_embedding" in line]
+    assert len(lines) > 2
+    assert max(float(difference) for *_, difference in lines) <= BOUNDS["int8"]
