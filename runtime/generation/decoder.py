@@ -109,7 +109,7 @@ class Binding:
 
         In decoding it may be wider than the longest row: it is bound anew once in STEP tokens.
         """
-        rows, total = self.cache.batch, max(lengths)
+        rows, total = self.cache.batch, max(*lengths, width)
         if width == 1:
             if total <= self._bound_total:
                 for row, length in enumerate(lengths):

@@ -95,10 +95,11 @@ class Generator:
         kept = self._take(row.prompt, needed)
         binding = Binding(self.decoder, kept.cache)
         logits = None
-        while len(kept.tokens) < len(row.prompt) and not row.stopping:
-            chunk = row.prompt[len(kept.tokens) :][:CHUNK]
-            logits = binding.step(np.array([chunk]), [len(kept.tokens) + len(chunk)])
-            kept.tokens += chunk
+        for end in _ends(len(kept.tokens), len(row.prompt)):
+            if row.stopping:
+                break
+            logits = self._prefill(binding, row.prompt[len(kept.tokens) : end], end)
+            kept.tokens = row.prompt[:end]
         if row.stopping or logits is None:
             row.reason = "cancelled"
         else:
@@ -143,7 +144,8 @@ class Generator:
         self._kept.clear()
         if last is None:
             return _Kept(self.decoder.cache(1, needed), [])
-        most = min(len(last.tokens), len(prompt) - 1)  # the last token is read for its logits
+        # The last token is read for its logits, and the one before it: see _prefill.
+        most = max(0, min(len(last.tokens), len(prompt) - 2))
         unlike = np.flatnonzero(np.array(last.tokens[:most]) != np.array(prompt[:most]))
         common = int(unlike[0]) if len(unlike) else most
         if needed > last.cache.capacity and not last.cache.within_reach:
@@ -180,7 +182,7 @@ class Generator:
     def _read(self, rows: Sequence[Row], cache: Cache) -> Array:
         """Read the prompts into the cache; the logits [rows, vocabulary] after each."""
         lengths = [len(row.prompt) for row in rows]
-        if max(lengths) < TOGETHER or not cache.within_reach:
+        if 1 < max(lengths) < TOGETHER or not cache.within_reach:
             tokens = np.full((len(rows), max(lengths)), self.decoder.pad, dtype=np.int64)
             for line, row in zip(tokens, rows, strict=True):
                 line[: len(row.prompt)] = row.prompt
@@ -188,10 +190,26 @@ class Generator:
         logits = np.empty((len(rows), self.decoder.vocabulary), self.decoder.logits_dtype)
         for at, row in enumerate(rows):
             binding = Binding(self.decoder, cache.rows(at, at + 1))
-            for end in range(CHUNK, len(row.prompt) + CHUNK, CHUNK):
-                chunk = row.prompt[end - CHUNK : end]
-                logits[at] = binding.step(np.array([chunk]), [end - CHUNK + len(chunk)])[0, 0]
+            start = 0
+            for end in _ends(0, len(row.prompt)):
+                logits[at] = self._prefill(binding, row.prompt[start:end], end)[0, 0]
+                start = end
         return logits
+
+    def _prefill(self, binding: Binding, tokens: list[int], end: int) -> Array:
+        """Read a part of a prompt that ends at `end`; the logits after it.
+
+        onnxruntime attends from one token with another kernel than from several, which rounds
+        differently: a prompt of one is padded, so that it gives the same alone and in a batch.
+        """
+        padded = [*tokens, self.decoder.pad] if end == 1 else tokens
+        return binding.step(np.array([padded]), [end])
+
+
+def _ends(start: int, end: int) -> list[int]:
+    """Where the parts end in which a prompt is read from `start` on, all of like length."""
+    parts = -(-(end - start) // CHUNK)
+    return [start + (end - start) * part // parts for part in range(1, parts + 1)]
 
 
 def _pick(rows: Sequence[Row], logits: Array, step: Array) -> Pieces:

@@ -170,8 +170,8 @@ def test_what_two_prompts_share_is_read_once(llama: Decoder) -> None:
         for prompt, new in (
             ([*long[:40], *first, 9, 8, 7], 4),  # a chat that goes on: the last token and three
             (long, 10),  # another end
-            (long, 1),  # the same again: one token is read for its logits
-            (long[:5], 1),
+            (long, 2),  # the same again: its last two tokens are read for the logits
+            (long[:5], 2),
             (long[20:], 30),  # nothing in common
             ([*long[20:], *long], 50),  # more room is needed
         ):
