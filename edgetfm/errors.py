@@ -85,3 +85,14 @@ def listed(problems: Iterable[str]) -> str:
     """All problems at once, a line each; a single one stands without a bullet."""
     lines = list(problems)
     return lines[0] if len(lines) == 1 else "\n".join(f"  - {line}" for line in lines)
+
+
+_LONGEST_REASON = 240
+"""Characters of another library's error that are shown: some print a program, or every name."""
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of another library's error, or the beginning of it."""
+    lines = (line.strip() for line in str(error).splitlines())
+    line = next((text for text in lines if text), "") or type(error).__name__
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON].rstrip()} ..."

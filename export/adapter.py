@@ -15,13 +15,10 @@ import torch
 from torch import nn
 from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-from edgetfm.errors import ParityError, SourceError
+from edgetfm.errors import ParityError, SourceError, in_short
 from edgetfm.export.to_onnx import TRACED_OPSET, example_of, made_plain, quiet_torch
 from edgetfm.progress import Progress, quiet
 from edgetfm.signature import TensorSpec
-
-_LONGEST_REASON = 240
-"""Characters of an exporter's error that are shown: some print the whole program."""
 
 
 def adapt(
@@ -81,10 +78,8 @@ def reason(error: BaseException) -> str:
     """The first line of what was raised first, in at most a few hundred characters."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines()]
-    line = next((text for text in lines if text), "")
-    short = line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON].rstrip()} ..."
-    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+    kind, short = type(error).__name__, in_short(error)
+    return kind if short == kind else f"{kind}: {short}"
 
 
 def _name(module: nn.Module) -> str:

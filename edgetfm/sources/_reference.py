@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from edgetfm.errors import SourceError
+from edgetfm.errors import SourceError, in_short
 from edgetfm.layers.pooling import normalize, pool
 from edgetfm.signature import CACHE_INPUTS, Feeds
 from edgetfm.sources._source import Oracle
@@ -120,7 +120,7 @@ def load_model(
                     f"transformers has no {kind} for the model type of {folder}, and so it cannot "
                     f"do {task}: choose another one with --task"
                 ) from error
-            raise SourceError(f"transformers cannot load {folder}: {error}") from error
+            raise SourceError(f"transformers cannot load {folder}: {in_short(error)}") from error
     return model.requires_grad_(False).eval(), dict(info)
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from edgetfm import assets, models
-from edgetfm.errors import MissingExtra, NotHonoured, SourceError
+from edgetfm.errors import MissingExtra, NotHonoured, SourceError, in_short
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._config import LARGEST
@@ -176,7 +176,9 @@ def _complete(
             options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
             full = AutoConfig.from_pretrained(folder, local_files_only=True, **options).to_dict()
     except Exception as error:  # whatever a malformed config makes transformers raise
-        raise SourceError(f"{folder / 'config.json'} is not a usable config: {error}") from error
+        raise SourceError(
+            f"{folder / 'config.json'} is not a usable config: {in_short(error)}"
+        ) from error
     return {**raw, **full}
 
 
