@@ -149,29 +149,29 @@ def run(model: ir.Model, plan: BlockPlan) -> tuple[ir.Model, bool]:
             constants = (
                 shaped_for_product(editor, linear, new.blocks)
                 if is_table
-                else _constants(editor, linear, new)
+                else constants_of(editor, linear, new)
             )
-            replace_linear(editor, linear, new, constants)
+            y = product_in_blocks(editor, linear, new.blocks, constants)
+            editor.replace(linear.add or linear.node, y)
     if plan.linears:
         model.opset_imports.setdefault(CONTRIB, 1)
     editor.finish()
     return model, bool(plan.linears)
 
 
-def replace_linear(
-    editor: Editor, linear: Linear, new: BlockWeight, constants: Sequence[ir.Value | None]
-) -> None:
-    """Put one MatMulNBits in the place of a product and the Add of its bias.
+def product_in_blocks(
+    editor: Editor, linear: Linear, blocks: Blocks, constants: Sequence[ir.Value | None]
+) -> ir.Value:
+    """The output of one MatMulNBits that is a product and the Add of its bias.
 
     The operator adds the bias itself, which is faster by 3 % of the whole of MiniLM than an Add.
     """
-    node, blocks = linear.node, new.blocks
     inputs, outputs = linear.shape
     found = [*constants, *[None] * (4 - len(constants)), linear.bias]
     while found[-1] is None:
         found.pop()
-    y = editor.before(
-        node,
+    return editor.before(
+        linear.node,
         "MatMulNBits",
         [linear.x, *found],
         f"{linear.name}_blocks",
@@ -182,10 +182,9 @@ def replace_linear(
         block_size=blocks.form.block_size,
         accuracy_level=ACCURACY_LEVEL,
     )[0]
-    editor.replace(linear.add or node, y)
 
 
-def _constants(editor: Editor, linear: Linear, new: BlockWeight) -> list[ir.Value | None]:
+def constants_of(editor: Editor, linear: Linear, new: BlockWeight) -> list[ir.Value | None]:
     """The steps, the scales and the zero points, None if all are in the middle."""
     blocks, stem = new.blocks, str(linear.weight.name)
     if new.table is not None:
