@@ -13,11 +13,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from edgetfm.export.to_onnx import made_plain, trace
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import TensorSpec
+from edgetfm.signature import PAST, TensorSpec
 
 OPTIONAL = {"num_logits_to_keep": np.array(1, np.int64)}
 """Inputs that a graph has a value for: whoever only decodes need not know that there are more
 logits to be had than those of the last token."""
+
+ROWS_OF_CACHE = "batch_size"
+"""The one axis of an empty cache that Transformers.js does not take for empty; it goes by name."""
 
 
 def to_onnx_streamed(
@@ -45,6 +48,8 @@ def to_onnx_streamed(
         if value.name in OPTIONAL:
             value.const_value = ir.tensor(OPTIONAL[value.name], name=value.name)
             model.graph.initializers.add(value)
+        if str(value.name).startswith(PAST) and value.shape is not None:
+            value.shape = ir.Shape([ROWS_OF_CACHE, *value.shape[1:]])
     return model
 
 
