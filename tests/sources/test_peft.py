@@ -122,6 +122,26 @@ def test_a_base_is_found_beside_the_adapter(base: Path, tmp_path: Path) -> None:
     assert "tokenizer.json" in opened.assets
 
 
+def test_a_sentence_encoder_keeps_its_head_and_a_classifier_of_it_has_none(
+    base: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    encoder = tmp_path / "encoder"
+    shutil.copytree(base, encoder)
+    stages = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    kinds = [{"path": at, "type": f"sentence_transformers.models.{kind}"} for at, kind in stages]
+    (encoder / "modules.json").write_text(json.dumps(kinds))
+    (encoder / "1_Pooling").mkdir()
+    (encoder / "1_Pooling/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    trained(encoder, tmp_path / "vectors", lora("FEATURE_EXTRACTION"), "AutoModel")
+    opened = open_source(tmp_path / "vectors")
+    assert (opened.config.pooling, opened.config.normalize) == ("cls", True)
+    config = lora(modules_to_save=["classifier", "pooler"])
+    trained(encoder, tmp_path / "classes", config, CLASSIFIER)
+    assert open_source(tmp_path / "classes").task == "text-classification"
+
+
 def test_the_merged_copy_goes_with_the_model(base: Path, tmp_path: Path) -> None:
     import gc
     import tempfile
