@@ -212,12 +212,13 @@ def _merge(adapter: Adapter, folder: Path) -> None:
         merged.save_pretrained(folder)
     for place in (adapter.folder, adapter.base):
         for file in (f for pattern in _BESIDE for f in place.glob(pattern)):
-            taken = (folder / file.name).exists() or file.name == CONFIG
-            if not taken and not file.name.endswith(".index.json"):
+            skipped = file.name in (CONFIG, "modules.json") or file.name.endswith(".index.json")
+            if not skipped and not (folder / file.name).exists():
                 shutil.copyfile(file, folder / file.name)
     if (adapter.base / "modules.json").is_file() and adapter.task == "feature-extraction":
+        shutil.copyfile(adapter.base / "modules.json", folder / "modules.json")
         for module in adapter.base.glob("[0-9]_*"):
-            shutil.copytree(module, folder / module.name, dirs_exist_ok=True)
+            shutil.copytree(module, folder / module.name)
 
 
 def _oracle(adapter: Adapter, opened: Source) -> Oracle:
