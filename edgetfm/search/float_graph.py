@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgetfm.bundle import Variant
-from edgetfm.errors import InputError, ParityError, listed
+from edgetfm.errors import InputError, ParityError, SourceError, listed
 from edgetfm.parity import FLOAT_BOUND, Budget, rung
 from edgetfm.progress import Progress
 from edgetfm.proof import Run, Subject, compare_alone, float_rungs
@@ -94,7 +94,14 @@ def prove_float(draft: Draft, source: Source | None = None) -> None:
     draft.progress(f"comparing the fp32 graph with {draft.subject.oracle}", 0, 0)
     draft.ledger.machine = machine()
     cases, truth = draft.evidence.cases, draft.truth
-    draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})
+    try:
+        draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})
+    except InputError as error:
+        if source is None or source.route != "adapter":
+            raise
+        raise SourceError(
+            f"transformers exports {source.family.name} with sizes fixed inside: {error}"
+        ) from error
     if not draft.ledger.passed:
         where = f"\n{_blame(source, draft)}" if source else ""
         raise ParityError(

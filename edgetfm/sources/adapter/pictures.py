@@ -58,8 +58,14 @@ def _processor(folder: Path) -> Any:
 def _asked(processor: Any, picture: Array, folder: Path) -> Array:
     with quiet_transformers():
         try:
-            return np.asarray(processor(images=picture, return_tensors="np")["pixel_values"])
+            made = processor(images=picture, return_tensors="np")
         except Exception as error:  # a missing library, or a shape it cannot take
             raise SourceError(
                 f"{type(processor).__name__} of {folder} does not take a picture: {error}"
             ) from error
+    if not np.asarray(made.get("pixel_mask", 1)).all():
+        raise SourceError(
+            f"{type(processor).__name__} of {folder} pads a single picture and masks the padding, "
+            "which edgetfm does not: leave pad_size out of preprocessor_config.json"
+        )
+    return np.asarray(made["pixel_values"])

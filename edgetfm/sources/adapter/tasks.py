@@ -12,7 +12,15 @@ from edgetfm.sources.adapter._sense import parameters
 from edgetfm.sources.adapter.table import ADAPTED_TASKS, SENSE_ROWS
 from edgetfm.tasks import TASKS
 
-_OTHERS = ("bbox", "xpath_tags_seq", "pixel_values", "input_values", "input_features")
+_OTHERS = (
+    "bbox",
+    "xpath_tags_seq",
+    "visual_embeds",
+    "visual_feats",
+    "pixel_values",
+    "input_values",
+    "input_features",
+)
 """Inputs of senses that a task does not have; no model of a single sense takes one."""
 
 
