@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgetfm.genai import GENAI_CONFIG, genai_config
+
 if TYPE_CHECKING:
     from edgetfm.bundle import Manifest
 
@@ -58,6 +60,7 @@ def adapted(read: Callable[[str], bytes | None], manifest: Manifest) -> dict[str
             read("preprocessor_config.json") is not None, manifest
         ),
     }
+    made[GENAI_CONFIG] = genai_config(made["config.json"] or {}, manifest)
     return {
         name: (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
         for name, data in made.items()

@@ -98,10 +98,8 @@ class Signature:
         feeds = dict(feeds)
         for spec in self.inputs:
             if spec.name.startswith(PAST):
-                sizes = [
-                    batch if a == "batch" else 0 if isinstance(a, str) else a for a in spec.shape
-                ]
-                feeds[spec.name] = np.zeros(sizes, spec.dtype)
+                _, heads, _, size = spec.shape
+                feeds[spec.name] = np.zeros((batch, int(heads), 0, int(size)), spec.dtype)
         return feeds
 
     def without(self, inputs: Collection[str]) -> Self:

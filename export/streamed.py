@@ -15,9 +15,9 @@ from edgetfm.models._lazy import LazyWeight
 from edgetfm.progress import Progress, quiet
 from edgetfm.signature import PAST, TensorSpec
 
-OPTIONAL = {"num_logits_to_keep": np.array(1, np.int64)}
-"""Inputs that a graph has a value for: whoever only decodes need not know that there are more
-logits to be had than those of the last token."""
+OPTIONAL = {"num_logits_to_keep": np.array(0, np.int64)}
+"""Inputs that a graph has a value for: whoever does not know that there are fewer logits to be had
+gets all of them, for which onnxruntime-genai, for one, has room."""
 
 ROWS_OF_CACHE = "batch_size"
 """The one axis of an empty cache that Transformers.js does not take for empty; it goes by name."""

@@ -55,6 +55,9 @@ def cache_of(c: Any) -> dict[str, Any]:
     """What a manifest says of a decoder's cache."""
     return {
         "context": c.context,
+        "vocabulary": c.vocabulary,
+        "width": c.width,
+        "heads": c.heads,
         "layers": c.layers,
         "kv_heads": c.kv_heads,
         "head_size": c.head_size,

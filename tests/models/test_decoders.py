@@ -146,6 +146,9 @@ def test_steps_of_a_ragged_batch_over_one_buffer_have_transformers_logits(
         for name, buffer in buffers.items():
             binding.bind_ortvalue_input(name, buffer)
             binding.bind_ortvalue_output(name.replace("past_key_values", "present"), buffer)
+        binding.bind_ortvalue_input(
+            "num_logits_to_keep", ort.OrtValue.ortvalue_from_numpy(np.array(1, np.int64))
+        )
         binding.bind_output("logits")
         made.session.run_with_iobinding(binding)
         logits = next(v for v in binding.get_outputs() if v.shape()[-1] == wanted[0].shape[-1])
