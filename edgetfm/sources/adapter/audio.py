@@ -36,9 +36,13 @@ def _facts(model: Any, _folder: Path, _pooling: assets.Pooling) -> dict[str, Any
 
 
 def _least_frames(model: Any) -> int:
-    """How many frames its head takes at least: that of x-vectors convolves over them."""
+    """How many frames its head takes at least.
+
+    That of x-vectors convolves over them, and takes the deviation of what is left: of two or more.
+    """
     least, config = 1, model.config
     if type(model).__name__.endswith("ForXVector"):
+        least = 2
         for kernel, dilation in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True):
             least += (int(kernel) - 1) * int(dilation)
     return least
