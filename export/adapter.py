@@ -56,9 +56,9 @@ def adapt(
             "\nits pictures keep their aspect ratio: a size with height and width, and "
             "keep_aspect_ratio false, in preprocessor_config.json give them one size"
         )
-        free = any("height" in spec.shape for spec in inputs)
+        of_any_size = any("height" in spec.shape for spec in inputs)
         raise SourceError(
-            f"transformers exports {_name(module)} with fixed sizes: {error}{hint * free}"
+            f"transformers exports {_name(module)} with fixed sizes: {error}{hint * of_any_size}"
         ) from error
     except Exception as error:  # three libraries take part, each with errors of its own
         raise SourceError(

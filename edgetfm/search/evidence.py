@@ -73,7 +73,7 @@ def gather(
     """
     if preprocessor.makes_nothing:
         return _from_arrays(signature, goal)
-    shipped = _data(None, task.senses)
+    shipped = paired(None, task.senses)
     cases = parity_cases(preprocessor, signature, task, shipped.items, long=long)
     if goal.calibration is None and sample is not None:
         made = _from_sample(cases, sample, signature)
@@ -84,7 +84,7 @@ def gather(
     if goal.calibration is not None and goal.calibration.suffix == ".npz":
         return replace(_from_arrays(signature, goal, preprocessor.text), cases=cases)
     if goal.calibration is not None:
-        data = _data(goal.calibration, task.senses, goal.samples)
+        data = paired(goal.calibration, task.senses, goal.samples)
     fit, judge = split(data.items)
     if task.generates:
         return _of_windows(cases, preprocessor.text_encoder, signature, data)
@@ -118,11 +118,13 @@ def _of_windows(
     )
 
 
-def _data(path: Path | None, senses: tuple[str, ...], limit: int = SAMPLES) -> Calibration:
+def paired(path: Path | None, senses: tuple[str, ...], limit: int = SAMPLES) -> Calibration:
     """The items at `path`, None for those that ship.
 
-    For several senses an item has a part of each. A folder of pictures is no text, and the other
-    way round: a sense that `path` holds nothing for has the items that ship.
+    For several senses an item has a part of each; the shorter list begins again, in step with
+    `split`, so that no part of an item that judges is in one that is calibrated on. A folder of
+    pictures is no text, and the other way round: a sense that `path` holds nothing for has the
+    items that ship.
     """
     if len(senses) == 1:
         return read_calibration(path, senses[0], limit)
@@ -132,7 +134,11 @@ def _data(path: Path | None, senses: tuple[str, ...], limit: int = SAMPLES) -> C
         for sense in senses
     ]
     count = max(part.count for part in parts)
-    columns = [[part.items[i % part.count] for i in range(count)] for part in parts]
+    rounds = [part.count - part.count % JUDGE_SHARE or part.count for part in parts]
+    columns = [
+        [part.items[i if part.count == count else i % length] for i in range(count)]
+        for part, length in zip(parts, rounds, strict=True)
+    ]
     digest = hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest()
     return Calibration(
         " and ".join(part.name for part in parts),

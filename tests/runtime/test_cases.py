@@ -12,8 +12,9 @@ import pytest
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError
 from edgetfm.runtime.cases import feeds_of_shape, parity_cases
+from edgetfm.runtime.images import ImageReader
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.signature import Feeds, Signature
+from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tasks import TASKS, Task
 
 
@@ -81,6 +82,44 @@ def test_image_cases_have_every_batch_size(
     preprocessor, signature, kind = prepared(tiny_bundle("vit", "image-classification"))
     cases = parity_cases(preprocessor, signature, kind, pictures)
     assert [f["pixel_values"].shape for f in cases] == [(n, 3, 32, 32) for n in (1, 2, 3, 8)]
+
+
+def test_pictures_of_free_sizes_come_in_several_shapes(pictures: list[Path]) -> None:
+    pixels = TensorSpec("pixel_values", "float32", ("batch", 3, "height", "width"))
+    signature = Signature((pixels,), ())
+    settings = {"resize": {"mode": "shortest_edge", "edge": 400, "longest": 666}}
+    ready = Preprocessor(image=ImageReader.from_settings(settings, signature))
+    cases = parity_cases(ready, signature, TASKS["object-detection"], pictures)
+    found = [f["pixel_values"].shape for f in cases]
+    assert {shape[0] for shape in found} >= {1, 2, 3}
+    assert len({shape[2:] for shape in found}) == len(found)
+    assert {shape[2] < shape[3] for shape in found} == {True, False}
+    assert max(max(shape[2:]) for shape in found) > 500, "one is as large as the model is used"
+
+
+def test_texts_and_pictures_have_batches_of_their_own(
+    tiny_bundle: Callable[..., Any], texts: list[str], pictures: list[Path]
+) -> None:
+    words, spoken, _ = prepared(tiny_bundle("bert", "text-classification"))
+    seen, shown, _ = prepared(tiny_bundle("vit", "image-classification"))
+    both = [
+        TensorSpec(t.name, t.dtype, (f"{sense}_batch", *t.shape[1:]))
+        for sense, signature in (("text", spoken), ("image", shown))
+        for t in signature.inputs
+    ]
+    ready = Preprocessor(words.text, seen.image)
+    items = [(text, pictures[i % 2]) for i, text in enumerate(texts)]
+    task = TASKS["zero-shot-image-classification"]
+    signature = Signature(tuple(both), ())
+    cases = parity_cases(ready, signature, task, items)
+    sizes = {(len(f["input_ids"]), len(f["pixel_values"])) for f in cases}
+    assert any(a != b for a, b in sizes)
+    assert {a for a, _ in sizes} >= {1, 3, 8}
+    assert {b for _, b in sizes} >= {1, 3, 8}
+    made = ready.inputs(task.senses, items[:3])
+    assert {name: len(array) for name, array in made.items()} == {t.name: 3 for t in both}
+    asked = feeds_of_shape(ready, signature, task, 2, 9)
+    assert (asked["input_ids"].shape, len(asked["pixel_values"])) == ((2, 9), 2)
 
 
 def test_no_items_no_cases(tiny_bundle: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from edgetfm import samples
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.search.evidence import Evidence, gather
+from edgetfm.search.evidence import Evidence, gather, paired, split
 from edgetfm.search.goal import Goal
 from edgetfm.tasks import TASKS
 from tests.conftest import Exported
@@ -31,6 +31,18 @@ def test_nothing_is_calibrated_on_and_judged_by(masked_lm_bundle: Exported) -> N
             (made.calibration, made.judged)]  # fmt: skip
     assert all(seen)
     assert not seen[0] & seen[1]
+
+
+@pytest.mark.parametrize("texts", [10, 91])
+def test_no_part_of_what_judges_is_calibrated_on(texts: int, tmp_path: Path) -> None:
+    data = tmp_path / "captions.txt"
+    data.write_text("\n".join(f"a boat with {i} fish" for i in range(texts)))
+    made = paired(data, ("text", "image"))
+    fit, judge = split(made.items)
+    for part in (0, 1):
+        keys = [{np.asarray(item[part]).tobytes() for item in items} for items in (fit, judge)]
+        assert not keys[0] & keys[1]
+    assert made.count == max(texts, 48)
 
 
 def test_tokens_in_arrays_are_items_as_texts_are(
