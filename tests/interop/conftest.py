@@ -43,6 +43,7 @@ def node_folder(environments: ModuleType) -> Path:
 def bundles(
     minilm_folder: Path,
     tiny_bundle: Callable[..., Any],
+    tiny_decoder_bundle: Callable[..., Any],
     digits: tuple[Any, Path],
     texts: list[str],
     tmp_path_factory: pytest.TempPathFactory,
@@ -55,6 +56,8 @@ def bundles(
     def get(case: Case, precision: str) -> Path:
         if case is DIGITS:
             return Path(digits[0].bundle)
+        if case.task == "text-generation":
+            return Path(tiny_decoder_bundle(case.model).bundle)
         place = folder / f"{case}-{precision}"
         if place.is_dir():
             return place

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.decoders import DECODERS
+
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "benchmarks" / "envs"
 
@@ -62,6 +64,7 @@ CASES = (
             ("vit", "image-classification", ("fp32", "int8"), "ORTModelForImageClassification"),
             ("deit", "image-classification", ("fp32",), "ORTModelForImageClassification"),
             ("vit", "image-feature-extraction", ("fp32",), None),
+            *((model, "text-generation", ("fp32",), None) for model in DECODERS),
         )
     ),
 )
