@@ -40,7 +40,8 @@ def small(pictures: list[Path], tmp_path: Path) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("row", ["detr", pytest.param("conditional_detr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["detr", "conditional_detr"])
 def test_objects_are_where_transformers_finds_them(row: str, tiny: Tiny, small: list[Path]) -> None:
     made = tiny(row)
     ours, wanted = pipeline(made.bundle), theirs("object-detection", made)
@@ -71,6 +72,7 @@ def test_pixels_have_the_classes_that_transformers_gives_them(
         assert sum((c["mask"] > 0).astype(int) for c in got).min() == 1
 
 
+@pytest.mark.slow
 def test_depths_are_those_of_transformers(tiny: Tiny, small: list[Path]) -> None:
     made = tiny("dpt")
     ours, wanted = pipeline(made.bundle), theirs("depth-estimation", made)
@@ -83,7 +85,7 @@ def test_depths_are_those_of_transformers(tiny: Tiny, small: list[Path]) -> None
         assert np.abs(got["depth"].astype(int) - shades).max() <= 1
 
 
-@pytest.mark.parametrize("row", ["clip", "siglip"])
+@pytest.mark.parametrize("row", ["clip", pytest.param("siglip", marks=pytest.mark.slow)])
 def test_labels_fit_as_transformers_says(row: str, tiny: Tiny, small: list[Path]) -> None:
     made = tiny(row)
     ours, wanted = pipeline(made.bundle), theirs("zero-shot-image-classification", made)
@@ -98,5 +100,5 @@ def test_labels_fit_as_transformers_says(row: str, tiny: Tiny, small: list[Path]
         )
     with pytest.raises(InputError, match="candidate_labels is empty"):
         ours(str(small[0]))
-    with pytest.raises(InputError, match="has no .* for the label"):
+    with pytest.raises(InputError, match=r"has no .* for the label"):
         ours(str(small[0]), candidate_labels=labels, hypothesis_template="a photo")
