@@ -28,7 +28,15 @@ class Rival:
 class Worker:
     """A rival's process; answers one request at a time."""
 
-    def __init__(self, rival: Rival, python: Path, folder: Path, core: int | None) -> None:
+    def __init__(
+        self,
+        rival: Rival,
+        python: Path,
+        folder: Path,
+        core: int | str | None,
+        script: Path = WORKER,
+    ) -> None:
+        """`core`: the core it keeps to, or several with commas between them."""
         self.rival = rival
         self.folder = folder
         self.log = folder / "log.txt"
@@ -37,7 +45,7 @@ class Worker:
         environ = {**os.environ, **one_thread, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "0"}
         with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [python, WORKER, rival.module, "-" if core is None else str(core)],
+                [python, script, rival.module, "-" if core is None else str(core)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

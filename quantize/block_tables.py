@@ -33,7 +33,7 @@ class BlockTables:
     def __init__(self, model: ir.Model, recipe: Recipe, in_blocks: Sequence[Linear]) -> None:
         self.embeddings: dict[str, list[Embedding]] = {}
         self.forms: dict[str, Form] = {}
-        if not (recipe.is_weight_only and recipe.embeddings and recipe.table_bits == 4):
+        if not (recipe.is_weight_only and recipe.embeddings and recipe.table_bits):
             return
         products = [linear.node for linear in in_blocks]
         for found in find_embeddings(model):
@@ -43,7 +43,7 @@ class BlockTables:
             if len(sharing) > 1 or size is None or not found.may_be_int8(products):
                 continue
             eight = {found.name, *sharing} & set(recipe.by_block)
-            form = Form(8 if eight else 4, size, recipe.symmetric)
+            form = Form(8 if eight else recipe.table_bits, size, recipe.symmetric)
             self.embeddings.setdefault(name, []).append(found)
             if self.forms.get(name, form).bits <= form.bits:
                 self.forms[name] = form

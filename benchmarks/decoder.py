@@ -1,0 +1,198 @@
+"""Text generation end to end: edgetfm bundles beside what else runs the same checkpoint.
+
+    python benchmarks/decoder.py --checkpoint DIR --bundle runs/smollm2-int4 --genai GENAI_DIR
+
+A prompt of 64 tokens, 128 new ones, greedy. One process a rival, in an environment of its own, all
+on the same cores and never two at once; rounds go around the rivals, and ratios are taken inside a
+round, so a slow moment of the machine falls on all of them. What onnxruntime-genai's own builder
+makes is the mark: `python -m onnxruntime_genai.models.builder -m DIR -o OUT -p int4 -e cpu`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from environments import environment
+from rich.console import Console
+from rich.table import Table
+from texts import judged_texts
+from tokenizers import Tokenizer
+from workers import Rival, Worker
+
+SCRIPT = Path(__file__).with_name("rivals") / "decoder_worker.py"
+PROMPT, NEW = 64, 128
+MIN_ROUNDS = 5
+KINDS = {
+    "torch": ("PyTorch eager", "torch_decoder", None),
+    "genai": ("onnxruntime-genai", "genai", "onnxruntime-genai"),
+    "llama-cpp": ("llama.cpp", "llama_cpp", "llama-cpp"),
+    "bundle": ("edgetfm", "ours_decoder", None),
+}
+"""Option -> what it is called, its module, and its environment."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rival's measures: medians over the rounds, and ratios to the first rival.
+
+    first_ms: until the first token is there. tokens_per_second: of those after it. ratio: of
+    these. cpu_ratio: of the processor time of whole answers, which also holds, at one thread,
+    where somebody else uses the core. cpu_share:
+    processor time over clock and threads; below 0.95 somebody else used the cores.
+    """
+
+    title: str
+    first_ms: float
+    tokens_per_second: float
+    seconds: float
+    ratio: float
+    cpu_ratio: float
+    cpu_share: float
+    megabytes: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: seconds to the first token, of the others together, and of processor time."""
+
+    first: float
+    rest: float
+    cpu: float
+
+
+def main() -> None:
+    options = arguments()
+    rivals = [
+        Rival(
+            f"{title} {Path(place).name}",
+            module,
+            env,
+            (("model", str(Path(place).resolve())),),
+        )
+        for kind, (title, module, env) in KINDS.items()
+        for place in getattr(options, kind.replace("-", "_"))
+    ]
+    if len(rivals) < 2:
+        raise SystemExit("name two rivals at the least: --bundle, --genai, --llama-cpp, --torch")
+    rivals.sort(key=lambda rival: rival.module != "genai")  # the mark is the first
+    rows = measure(rivals, prompts(options.checkpoint, options.rounds), options.threads)
+    Console(stderr=options.json == "-").print(table(rows, options.threads))
+    if options.json:
+        found = json.dumps({"threads": options.threads, "rows": list(map(asdict, rows))}, indent=2)
+        if options.json == "-":
+            print(found)
+        else:
+            Path(options.json).write_text(found + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="with its tokenizer.json")
+    for kind, (title, *_) in KINDS.items():
+        parser.add_argument(f"--{kind}", action="append", default=[], help=f"what {title} runs")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=MIN_ROUNDS)
+    parser.add_argument("--json", default="", help="a file, or - for the standard output")
+    options = parser.parse_args()
+    if options.rounds < MIN_ROUNDS:
+        parser.error(f"--rounds is {options.rounds}: at least {MIN_ROUNDS}, for a median to hold")
+    if not 0 < options.threads <= len(os.sched_getaffinity(0)):
+        parser.error(f"--threads is {options.threads}: this machine has {os.cpu_count()} cores")
+    return options
+
+
+def prompts(checkpoint: Path, count: int) -> list[list[int]]:
+    """The beginnings of film reviews that are long enough, one a round."""
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    ids = (tokenizer.encode(text, add_special_tokens=False).ids for text in judged_texts())
+    return [found[:PROMPT] for found in ids if len(found) >= PROMPT][:count]
+
+
+def measure(rivals: list[Rival], asked: list[list[int]], threads: int) -> list[Row]:
+    """Each round asks every rival one prompt, after one that warms up."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workers, facts = [], []
+        for number, rival in enumerate(rivals):
+            python = environment(rival.environment) if rival.environment else Path(sys.executable)
+            place = folder / str(number)
+            worker = stack.enter_context(Worker(rival, python, place, cores, SCRIPT))
+            settings = dict(rival.settings)
+            facts.append(worker.ask("prepare", threads=threads, **settings))
+            answered(worker, asked[0])
+            workers.append(worker)
+        rounds = [[answered(worker, ids) for worker in workers] for ids in asked]
+    return [
+        row(rival, fact, [one[i] for one in rounds], [one[0] for one in rounds], threads)
+        for i, (rival, fact) in enumerate(zip(rivals, facts, strict=True))
+    ]
+
+
+def answered(worker: Worker, ids: list[int]) -> Answer:
+    """SystemExit if it is not as long as it was asked to be."""
+    found = worker.ask("generate", ids=ids, new=NEW)
+    if len(found["tokens"]) != NEW:
+        raise SystemExit(f"{worker.rival.title} wrote {len(found['tokens'])} tokens, not {NEW}")
+    first, last = found["times"][0], found["times"][-1]
+    return Answer(first, last - first, found["cpu"])
+
+
+def row(
+    rival: Rival, fact: dict[str, object], own: list[Answer], mark: list[Answer], threads: int
+) -> Row:
+    def median(values: list[float]) -> float:
+        return float(statistics.median(values))
+
+    whole = [one.first + one.rest for one in own]
+    return Row(
+        title=rival.title,
+        first_ms=1e3 * median([one.first for one in own]),
+        tokens_per_second=median([(NEW - 1) / one.rest for one in own]),
+        seconds=median(whole),
+        ratio=median([m.rest / one.rest for m, one in zip(mark, own, strict=True)]),
+        cpu_ratio=median([m.cpu / one.cpu for m, one in zip(mark, own, strict=True)]),
+        cpu_share=median([one.cpu / w / threads for one, w in zip(own, whole, strict=True)]),
+        megabytes=float(str(fact["bytes"])) / 1e6,
+        versions=dict(fact["versions"]),  # type: ignore[call-overload]
+    )
+
+
+def table(rows: list[Row], threads: int) -> Table:
+    made = Table(title=f"{PROMPT} tokens in, {NEW} out, greedy, {threads} threads")
+    for name in (
+        "",
+        "first token ms",
+        "tokens/s",
+        "ratio",
+        "cpu ratio",
+        "seconds",
+        "MB",
+        "cores used",
+    ):
+        made.add_column(name, justify="left" if not name else "right")
+    for r in rows:
+        made.add_row(
+            r.title,
+            f"{r.first_ms:.0f}",
+            f"{r.tokens_per_second:.1f}",
+            f"{r.ratio:.2f}x",
+            f"{r.cpu_ratio:.2f}x",
+            f"{r.seconds:.2f}",
+            f"{r.megabytes:.1f}",
+            f"{r.cpu_share:.0%}",
+        )
+    return made
+
+
+if __name__ == "__main__":
+    main()
