@@ -76,13 +76,13 @@ def quantize_bundle(
                 writer.copy(old.path(name), name)
         preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
         vectors = read_vectors(old)
-        evidence = gather(preprocessor, signature, kind, goal, None)
+        evidence = gather(preprocessor, subject.signature, kind, goal, None)
         evidence = evidence.beginning_with(vectors.cases)
         draft = Draft(
             writer=writer,
             subject=subject,
             evidence=evidence,
-            budget=goal.budget or manifest.budget or kind.budget,
+            budget=goal.budget or manifest.budget or kind.budget_of(goal.quantize),
             progress=progress,
             notes=list(evidence.notes),
         )

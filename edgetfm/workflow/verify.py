@@ -49,7 +49,7 @@ def verify_bundle(
             device=device,
             settings=manifest.session,
             allow_fallback=allow_fallback,
-            signature=subject.signature,
+            signature=manifest.components["model"].signature,
         )
         name = f"{precision} on {device}"
         ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, budget)

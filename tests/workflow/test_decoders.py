@@ -1,0 +1,58 @@
+"""Decoders through the whole of an export, and a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgetfm import export_model, load, quantize_bundle, verify_bundle
+from edgetfm.bundle import open_bundle
+from edgetfm.sources._reference import load_gguf
+
+
+def test_a_decoder_is_proven_and_its_weights_made_smaller(
+    tiny_decoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny_decoder("gpt2", tmp_path / "source")
+    made = export_model(source, tmp_path / "bundle", quantize="int8-weight", keep_fp32=True)
+    named = {r.name: r for r in made.ledger.rungs}
+    assert {"fp32 in two parts", "fp32 token by token", "int8-weight token by token"} <= set(named)
+    assert made.ledger.passed
+    assert named["int8-weight"].bound == "perplexity:0.01"
+    assert named["int8-weight"].measures["logits"].perplexity is not None
+    manifest = open_bundle(made.path).manifest
+    assert manifest.generation["context"] == 128
+    for name in ("chat_template.jinja", "generation_config.json", "genai_config.json"):
+        assert name in manifest.files
+    assert verify_bundle(made.path).passed
+    four = quantize_bundle(made.path, quantize="int4", max_drop="perplexity:0.5", samples=8)
+    assert (four.variant, four.ledger.passed) == ("int4", True)
+    genai = json.loads((four.path / "genai_config.json").read_text(encoding="utf-8"))
+    assert genai["model"]["decoder"]["filename"] == "onnx/model_q4.onnx"
+
+
+@pytest.mark.slow
+def test_smollm2_answers_as_transformers_reads_it(smollm2_folder: Path, tmp_path: Path) -> None:
+    made = export_model(smollm2_folder, tmp_path / "bundle")
+    assert made.ledger.passed
+    (file,) = smollm2_folder.glob("*.gguf")
+    theirs, session = load_gguf(file), load(made.path).session
+    ids = _ids(made.path)
+    with torch.inference_mode():
+        wanted = theirs(input_ids=torch.from_numpy(ids)).logits.numpy()
+    got = session.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})["logits"]
+    assert np.abs(got - wanted).max() / np.abs(wanted).max() < 1e-4
+
+
+def _ids(bundle: Path) -> np.ndarray:
+    """A sentence in the model's own tokens, [1, length]."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    text = "The river rose in the night, and in the morning the mill was gone."
+    return np.array([tokenizer.encode(text).ids], np.int64)
