@@ -35,7 +35,7 @@ def optimum(tiny_bundle: Callable[..., Any], tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("inner", ["", "onnx"])
+@pytest.mark.parametrize("inner", ["", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_an_optimum_folder_is_exported_with_itself_as_the_oracle(
     optimum: Path, tmp_path: Path, inner: str
 ) -> None:

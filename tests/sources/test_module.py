@@ -92,9 +92,8 @@ def test_a_module_is_proven_quantized_and_verified(tmp_path: Path) -> None:
     assert verify_bundle(output, reference=spec).passed
 
 
-@pytest.mark.parametrize(
-    "name", ["attend", *(pytest.param(n, marks=pytest.mark.slow) for n in ("picture", "of_one"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["attend", "picture", "of_one"])
 def test_other_kinds_of_modules_are_proven(name: str, tmp_path: Path) -> None:
     result = export_model(f"{HERE}:{name}", tmp_path / "bundle")
     assert result.ledger.passed

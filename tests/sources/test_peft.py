@@ -31,6 +31,9 @@ def base(tiny_hf: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
     return tiny_hf("bert", "fill-mask", tmp_path_factory.mktemp("peft") / "base")
 
 
+CLASSIFIER = "AutoModelForSequenceClassification"
+
+
 def trained(base: Path, folder: Path, config: Any, auto: str, **options: Any) -> Any:
     """An adapter with random weights, none of them zero, saved as PEFT saves it."""
     from peft import get_peft_model
@@ -56,14 +59,12 @@ def lora(task: str | None = "SEQ_CLS", **options: Any) -> Any:
                       **options)  # fmt: skip
 
 
-CLASSIFIER = "AutoModelForSequenceClassification"
-
-
 def answers(model: Any) -> np.ndarray:
     with torch.no_grad():
         return model(**{n: torch.from_numpy(a) for n, a in FEEDS.items()}).logits.numpy()
 
 
+@pytest.mark.slow
 def test_a_lora_with_its_own_head_answers_as_it_did_unmerged(base: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     config = lora(modules_to_save=["classifier", "pooler"])
@@ -96,6 +97,7 @@ def test_a_lora_with_its_own_head_answers_as_it_did_unmerged(base: Path, tmp_pat
         ({"use_dora": True, "bias": "lora_only"}, "TOKEN_CLS", "AutoModelForTokenClassification"),
         ({"use_rslora": True, "rank_pattern": {"query": 2}}, "FEATURE_EXTRACTION", "AutoModel"),
         ({}, None, "AutoModelForMaskedLM"),
+        ({"modules_to_save": ["classifier", "pooler"]}, "SEQ_CLS", CLASSIFIER),
     ],
 )
 def test_merged_and_unmerged_agree_on_both_routes(

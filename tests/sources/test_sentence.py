@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from edgetfm.errors import SourceError
+from edgetfm.runtime.model import load
 from edgetfm.sources import open_source
 from edgetfm.workflow.export import export_model
 
@@ -118,17 +119,8 @@ def test_every_pooling_is_that_of_sentence_transformers(
     assert opened.signature.outputs[-1].shape == ("batch", 32 * len(modes))
 
 
-@pytest.mark.parametrize("route", ["native", "adapter"])
-def test_dense_layers_are_in_the_graph_and_proven(
-    body: Path, folder: Path, tmp_path: Path, route: str
-) -> None:
-    head = [pooling("mean_tokens"), dense(32, 12), dense(12, 8, "Identity", bias=False)]
-    add_head(folder, [*head, ("Normalize", {})])
-    result = export_model(folder, tmp_path / "bundle", route=route)
-    assert result.ledger.passed
-    from edgetfm.runtime.model import load
-
-    got = load(tmp_path / "bundle").run(FEEDS)["sentence_embedding"]
+def with_dense(body: Path) -> np.ndarray:
+    """What a head of two dense layers makes of the text, in plain PyTorch."""
     with torch.no_grad():
         mask = torch.from_numpy(FEEDS["attention_mask"])
         vector = pooled(hidden_of(body), mask, "mean_tokens")
@@ -136,9 +128,59 @@ def test_dense_layers_are_in_the_graph_and_proven(
         weight, bias = torch.randn(12, 32), torch.randn(12)
         vector = torch.tanh(F.linear(vector, weight, bias))
         torch.manual_seed(3)
-        wanted = F.normalize(F.linear(vector, torch.randn(8, 12)), dim=1).numpy()
-    assert got.shape == (2, 8)
-    assert np.abs(got - wanted).max() < 1e-5
+        return F.normalize(F.linear(vector, torch.randn(8, 12)), dim=1).numpy()
+
+
+TWO_DENSE = [pooling("mean_tokens"), dense(32, 12), dense(12, 8, "Identity", bias=False),
+             ("Normalize", {})]  # fmt: skip
+
+
+@pytest.mark.parametrize("route", ["native", "adapter"])
+def test_dense_layers_follow_the_pooling(body: Path, folder: Path, route: str) -> None:
+    add_head(folder, TWO_DENSE)
+    opened = open_source(folder, route=route)
+    tensors = {name: torch.from_numpy(a) for name, a in FEEDS.items()}
+    ours = opened.module()(**tensors)["sentence_embedding"].detach().numpy()
+    assert ours.shape == (2, 8)
+    assert np.abs(ours - with_dense(body)).max() < 1e-5
+    assert np.abs(opened.reference()(FEEDS)["sentence_embedding"] - ours).max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ["native", "adapter"])
+def test_dense_layers_are_in_the_graph_and_proven(
+    body: Path, folder: Path, tmp_path: Path, route: str
+) -> None:
+    add_head(folder, TWO_DENSE)
+    result = export_model(folder, tmp_path / "bundle", route=route)
+    assert result.ledger.passed
+    got = load(tmp_path / "bundle").run(FEEDS)["sentence_embedding"]
+    assert np.abs(got - with_dense(body)).max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a library that is read alone, without its extras
+def test_answers_are_those_of_sentence_transformers_itself(
+    minilm_folder: Path, tmp_path: Path
+) -> None:
+    """The package is an oracle here only: edgetfm does not need it."""
+    package = pytest.importorskip("sentence_transformers")
+    folder = tmp_path / "minilm"
+    shutil.copytree(minilm_folder, folder)
+    head = [pooling("mean_tokens", "lasttoken", "weightedmean_tokens"), dense(1152, 64)]
+    add_head(folder, [*head, ("Normalize", {})])
+    texts = ["The mill stands still.", "A boat, sold in spring, came back to the village in May."]
+    wanted = package.SentenceTransformer(str(folder), device="cpu").encode(texts)
+    opened = open_source(folder)
+    from edgetfm.runtime.preprocess import Preprocessor
+
+    for name, data in opened.assets.items():
+        (tmp_path / name).write_bytes(data)
+    prepared = Preprocessor.from_folder(tmp_path, opened.preprocessing, opened.signature)
+    tensors = {name: torch.from_numpy(a) for name, a in prepared.texts(texts).items()}
+    ours = opened.module()(**tensors)["sentence_embedding"].detach().numpy()
+    assert ours.shape == wanted.shape == (2, 64)
+    assert np.abs(ours - wanted).max() < 1e-5
 
 
 def test_the_transformer_may_stand_in_a_folder_of_its_own(body: Path, tmp_path: Path) -> None:
