@@ -195,12 +195,12 @@ def is_batch(axis: int | str) -> bool:
 ASKED_SIZES: dict[str, tuple[int, int]] = {
     "height": (224, 448),
     "width": (448, 672),
-    SAMPLES: (9_603, 12_801),
+    SAMPLES: (9_443, 12_801),
 }
 """Free axes that small sizes do not do for -> two sizes to trace and to ask a model with.
 
-Pictures: patches of 14, 16 and 32 pixels divide them. Waves: more than convolutions shorten to
-nothing, and not the same share of a frame.
+Pictures: patches of 14, 16 and 32 pixels divide them. Waves: 29 frames of 20 ms and more, for SEW
+pads what is odd, and a graph traced with an even number would not.
 """
 
 
