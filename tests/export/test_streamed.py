@@ -1,0 +1,21 @@
+"""A decoder's graph is as other people's programs expect it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+
+
+def test_only_the_length_of_an_empty_cache_is_free(
+    tiny_decoder_bundle: Callable[..., Any],
+) -> None:
+    """Transformers.js makes the first cache: an axis it does not know by name is of size 0."""
+    file = tiny_decoder_bundle("llama").bundle / "onnx" / "model.onnx"
+    graph = onnx.load(file, load_external_data=False).graph
+    caches = [v for v in graph.input if v.name.startswith("past_key_values.")]
+    assert len(caches) == 4
+    for value in caches:
+        named = [d.dim_param for d in value.type.tensor_type.shape.dim if d.dim_param]
+        assert named == ["batch_size", "past_sequence"]
