@@ -33,7 +33,6 @@ MIN_ROUNDS = 5
 KINDS = {
     "torch": ("PyTorch eager", "torch_decoder", None),
     "genai": ("onnxruntime-genai", "genai", "onnxruntime-genai"),
-    "llama-cpp": ("llama.cpp", "llama_cpp", "llama-cpp"),
     "bundle": ("edgetfm", "ours_decoder", None),
 }
 """Option -> what it is called, its module, and its environment."""
@@ -79,10 +78,10 @@ def main() -> None:
             (("model", str(Path(place).resolve())),),
         )
         for kind, (title, module, env) in KINDS.items()
-        for place in getattr(options, kind.replace("-", "_"))
+        for place in getattr(options, kind)
     ]
     if len(rivals) < 2:
-        raise SystemExit("name two rivals at the least: --bundle, --genai, --llama-cpp, --torch")
+        raise SystemExit("name two rivals at the least: --bundle, --genai, --torch")
     rivals.sort(key=lambda rival: rival.module != "genai")  # the mark is the first
     rows = measure(rivals, prompts(options.checkpoint, options.rounds), options.threads)
     Console(stderr=options.json == "-").print(table(rows, options.threads))

@@ -15,8 +15,9 @@ from edgetfm.errors import DeviceError, QuantizationError
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.parity import Budget, Measures, Rung, rung
 from edgetfm.proof import answers_of, device_rung, invariant_rungs, session_run
-from edgetfm.quantize import Recipe, quantize_graph
+from edgetfm.quantize import RECIPES, Recipe, quantize_graph
 from edgetfm.quantize.plan import Memo
+from edgetfm.quantize.recipes import for_decoders
 from edgetfm.quantize.saturation import make_safe
 from edgetfm.quantize.targets import TARGETS
 from edgetfm.runtime.tuning import choose_session
@@ -94,6 +95,12 @@ class Candidate:
     def holds(self) -> bool:
         """Whether every bound holds, however narrowly."""
         return bool(self.rungs) and all(r.passed for r in self.rungs)
+
+
+def recipe_called(name: str, draft: Draft) -> Recipe:
+    """The recipe of that name, as it suits the model of a draft."""
+    recipe = RECIPES[name]
+    return for_decoders(recipe) if draft.subject.task.generates else recipe
 
 
 class Workshop:

@@ -22,7 +22,7 @@ from edgetfm.quantize.recipes import Precision
 from edgetfm.quantize.search import Effect, Sensitivity, find_sensitive
 from edgetfm.quantize.switchboard import Switchboard
 from edgetfm.quantize.targets import TARGETS, objections
-from edgetfm.search.candidates import Candidate, Workshop
+from edgetfm.search.candidates import Candidate, Workshop, recipe_called
 from edgetfm.search.journal import Journal
 from edgetfm.signature import Feeds
 
@@ -58,12 +58,12 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
     liked = _liked(shop)
     if "int8" not in liked:
         for name in liked:
-            made = _attempt(shop, name, RECIPES[name], "what the targets like")
+            made = _attempt(shop, name, recipe_called(name, shop.draft), "what the targets like")
             if made is not None and made.inside:
                 return
         return
     if prefer == "size" and "int4" in liked:
-        _attempt(shop, "int4", RECIPES["int4"], "the smallest")
+        _attempt(shop, "int4", recipe_called("int4", shop.draft), "the smallest")
     base = _attempt(shop, "int8", RECIPES["int8"], "every matrix product in int8")
     if base is not None and base.inside:
         if base.use <= ROOM / 2 and prefer == "speed":
@@ -73,7 +73,7 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
         return
     if "int8-weight" in liked:
         note = "nothing depends on the scale of a whole activation"
-        _attempt(shop, "int8-weight", RECIPES["int8-weight"], note)
+        _attempt(shop, "int8-weight", recipe_called("int8-weight", shop.draft), note)
     if base is not None and not shop.out_of_time():
         _repair(shop, base, journal)
 

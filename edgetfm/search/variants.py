@@ -25,7 +25,7 @@ from edgetfm.runtime.divergence import first_divergence
 from edgetfm.runtime.machine import runtime_version
 from edgetfm.runtime.profile import profile
 from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
-from edgetfm.search.candidates import Candidate, Tried, Workshop, probe
+from edgetfm.search.candidates import Candidate, Tried, Workshop, probe, recipe_called
 from edgetfm.search.draft import FP32, Draft
 from edgetfm.search.goal import Goal
 from edgetfm.search.recipe_file import KeptRecipe, read_recipe
@@ -58,7 +58,7 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
             if not shop.out_of_time():
                 journal.done()
         elif goal.quantize is not None:
-            shop.make(goal.quantize, RECIPES[goal.quantize], "asked for by name")
+            shop.make(goal.quantize, recipe_called(goal.quantize, draft), "asked for by name")
         timings, settings = _timings(draft, shop.candidates)
         draft.tried = [_fp32(draft), *(_describe(c, timings) for c in shop.candidates)]
         best = _best(draft, shop.candidates, goal)
