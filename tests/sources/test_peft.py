@@ -158,6 +158,24 @@ def test_the_merged_copy_goes_with_the_model(base: Path, tmp_path: Path) -> None
     assert set(Path(tempfile.gettempdir()).glob("edgetfm-peft-*")) <= left
 
 
+def test_a_decoder_with_an_adapter_goes_on_as_it_did_unmerged(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    sizes = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+    with quiet_transformers():
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads))
+        model.save_pretrained(tmp_path / "base")
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    unmerged = trained(tmp_path / "base", tmp_path / "adapter", config, "AutoModelForCausalLM")
+    opened = open_source(tmp_path / "adapter")
+    assert (opened.kind, opened.task) == ("peft", "text-generation")
+    feeds = {n: FEEDS[n][:1] for n in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        wanted = unmerged(**{n: torch.from_numpy(a) for n, a in feeds.items()}).logits.numpy()
+    assert np.abs(opened.reference()(feeds)["logits"] - wanted).max() < 1e-5
+
+
 def edit(adapter: Path, **values: Any) -> None:
     file = adapter / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
