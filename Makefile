@@ -69,6 +69,7 @@ test: $(STAMP_DEV)
 
 test-slow: $(STAMP_DEV)
 	$(BIN)/python tests/emulated/qemu.py
+	$(BIN)/python tests/recordings.py
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not interop"
 
 interop: $(STAMP_DEV)

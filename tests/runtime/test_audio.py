@@ -27,6 +27,7 @@ from edgetfm.runtime.audio import AudioReader
 from edgetfm.runtime.mel import from_mel, to_mel
 from edgetfm.runtime.sounds import samples_of
 from edgetfm.signature import Signature, TensorSpec
+from tests import recordings
 
 RATE = 16_000
 
@@ -100,6 +101,24 @@ def test_sounds_of_different_lengths_agree(name: str, tmp_path: Path) -> None:
     if mask:
         np.testing.assert_array_equal(got["attention_mask"], wanted["attention_mask"])
     assert got["values"].dtype == np.float32
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:At least one mel filter")
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_real_speech_agrees(name: str, tmp_path: Path) -> None:
+    files = recordings.find()
+    if not files:
+        pytest.skip("python tests/recordings.py brings recordings, or says why it cannot")
+    make, shape, mask = EXTRACTORS[name]
+    theirs = make()
+    ours = reader_of(theirs, tmp_path, *shape, mask=mask)
+    for file in files:
+        wave = samples_of(file, ours.sampling_rate)[: ours.longest]
+        wanted = theirs(wave, sampling_rate=ours.sampling_rate, return_tensors="np")
+        values = wanted[theirs.model_input_names[0]]
+        got = ours(wave)["values"]
+        np.testing.assert_allclose(got, values, atol=1e-4, rtol=0)
 
 
 def test_without_a_mask_each_sound_is_normalized_alone(tmp_path: Path) -> None:
