@@ -35,9 +35,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_int8_writes_the_same_words(trained: Path, recordings: Path, tmp_path: Path) -> None:
-    result = export_model(
-        trained, tmp_path / "bundle", quantize="int8", calibration=recordings, max_drop=BUDGET
-    )
+    result = export_model(trained, tmp_path / "bundle", quantize="int8", calibration=recordings)
     assert (result.variant, result.ledger.passed) == ("int8", True)
     graph = onnx.load(result.path / "onnx" / "model_int8.onnx").graph
     kinds = {node.op_type for node in graph.node}
@@ -64,7 +62,3 @@ def test_transcripts_bind_the_word_error_rate(
     assert {rung.metric["name"] for rung in found} == {"wer"}
     assert all(rung.passed and rung.bound == "2%" for rung in found)
     assert 0 < found[0].metric["reference"] < 0.2
-
-
-BUDGET = "agreement:0.97"
-"""A frame between a vowel and a pause may go either way; the words are asked for themselves."""
