@@ -147,4 +147,5 @@ def discard(module: nn.Module) -> None:
     torch.export keeps what it traced alive; without this the packed weights stay in memory.
     """
     for tensor in (*module.parameters(), *module.buffers()):
-        tensor.data = torch.empty(0)
+        if not tensor.is_meta:
+            tensor.data = torch.empty(0)

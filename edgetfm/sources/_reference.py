@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import torch
 from edgetfm.errors import SourceError, in_short
 from edgetfm.layers.pooling import normalize, pool
 from edgetfm.signature import CACHE_INPUTS, Feeds
+from edgetfm.sources._piecewise import parameters_on_meta, part_by_part
 from edgetfm.sources._source import Oracle
+from edgetfm.sources._weights import open_weights
 
 _AUTO = {
     "feature-extraction": "AutoModel",
@@ -122,6 +124,31 @@ def load_model(
                 ) from error
             raise SourceError(f"transformers cannot load {folder}: {in_short(error)}") from error
     return model.requires_grad_(False).eval(), dict(info)
+
+
+def large_oracle(folder: Path, task: str, config: Any, paths: Sequence[Path]) -> Oracle:
+    """`transformers_oracle` of a model larger than memory: a part at a time has its weights."""
+    import transformers
+
+    with quiet_transformers(), parameters_on_meta():
+        hf = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        model = getattr(transformers, _AUTO[task]).from_config(
+            hf, attn_implementation="eager", dtype=torch.float32
+        )
+    weights = open_weights(paths)
+    base = f"{model.base_model_prefix}."
+    table = next(n for n, m in model.named_modules() if m is model.get_input_embeddings())
+
+    def read(name: str) -> torch.Tensor:
+        names = (name, name.removeprefix(base))
+        tied = (f"{table}.weight", f"{table}.weight".removeprefix(base))
+        is_head = name.startswith("lm_head.") and hf.tie_word_embeddings
+        found = next((n for n in (*names, *(tied if is_head else ())) if n in weights), None)
+        if found is None:
+            raise SourceError(f"{folder} lacks the weight {name} of {type(model).__name__}")
+        return weights[found]
+
+    return oracle_of(part_by_part(model, read), task, config)
 
 
 def load_gguf(file: Path) -> Any:

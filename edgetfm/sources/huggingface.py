@@ -17,7 +17,7 @@ from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.sentence import read_sentence_head
-from edgetfm.sources import _hub, _reference, _weights
+from edgetfm.sources import _hub, _piecewise, _reference, _weights
 from edgetfm.sources._generation import read_generation
 from edgetfm.sources._quantized import refuse_quantized
 from edgetfm.sources._sentence import with_head
@@ -117,6 +117,8 @@ def _native(
     senses = task_named(task_name).senses
     prepared = assets.read_inputs(folder, senses, config, trust_remote_code=trust_remote_code)
     files, generation = _generation(folder, hf, family, config)
+    large = family.streams and _float_bytes(paths) > _piecewise.LARGE
+    read_in_parts = ("the model is large: PyTorch reads its weights part by part",) * large
     return Source(
         kind="huggingface",
         name=name,
@@ -129,15 +131,23 @@ def _native(
             "model_type": raw["model_type"],
             "sha256": {p.name: sha256(p) for p in [folder / "config.json", *paths]},
         },
-        build_module=lambda: _module(family, config, task_name, paths),
-        build_reference=lambda: _reference.transformers_oracle(
-            folder, task_name, config, trust_remote_code=trust_remote_code
+        build_module=lambda: (
+            _large_module(family, config, task_name, paths)
+            if large
+            else _module(family, config, task_name, paths)
+        ),
+        build_reference=lambda: (
+            _reference.large_oracle(folder, task_name, config, paths)
+            if large
+            else _reference.transformers_oracle(
+                folder, task_name, config, trust_remote_code=trust_remote_code
+            )
         ),
         assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets, **files},
         preprocessing=prepared.preprocessing,
         labels=_labels(hf) if task_name.endswith("-classification") else (),
         licence=assets.read_licence(folder),
-        notes=(*left_out, *prepared.notes),
+        notes=(*left_out, *prepared.notes, *read_in_parts),
         generation=generation,
         build_streamed=(lambda: _streamed(family, config, task_name, paths))
         if family.streams
@@ -235,6 +245,18 @@ def _module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Mod
     _weights.fill(module, _rewritten(family, paths))
     fold_scales(module)
     return module
+
+
+def _float_bytes(paths: list[Path]) -> int:
+    """The size of all weights in float32."""
+    return 4 * sum(w.numel() for w in _weights.open_weights(paths).values())
+
+
+def _large_module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Module:
+    """The family's module, each part of which has its weights while it runs."""
+    skeleton, weights = _streamed(family, config, task, paths)
+    tables = ("words",) if config.tied else ()
+    return _piecewise.part_by_part(skeleton, lambda name: weights[name].read(), tables)
 
 
 def _streamed(family: Family, config: Any, task: str, paths: list[Path]) -> Streamed:
