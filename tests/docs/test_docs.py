@@ -26,6 +26,7 @@ QUANTIZATION = ("docs/quantization.md",)
 NEW_FAMILY = ("docs/adding-a-family.md",)
 AUDIO = ("docs/audio.md",)
 SOURCES = ("docs/sources.md",)
+GENERATION = ("docs/generation.md",)
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,17 @@ def test_a_family_from_outside_works_as_written(
     assert read_out(NEW_FAMILY[0], work, environment) == 3
 
 
+@pytest.mark.slow
+def test_generation_works_as_written(
+    tmp_path: Path, environment: dict[str, str], tiny_decoder: Callable[..., Path]
+) -> None:
+    # The hub id of the docs, here a folder of that name with a tiny random model.
+    tiny_decoder("llama", tmp_path / "work" / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
+    assert read_out(GENERATION[0], tmp_path / "work", environment) == 7
+
+
 def test_every_page_is_walked() -> None:
-    walked = {ROOT / page for page in (*FIRST_STEPS, *QUANTIZATION, *NEW_FAMILY, *AUDIO, *SOURCES)}
+    walked = {ROOT / page for page in (*FIRST_STEPS, *QUANTIZATION, *NEW_FAMILY, *AUDIO, *SOURCES, *GENERATION)}
     with_commands = {p for p in DOCS if any(b.language == "console" for b in blocks(p))}
     assert with_commands <= walked
     assert walked <= set(DOCS)
