@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgetfm.quantize.blocks import Blocks, Form, round_blocks, shared_size, unpacked
 from edgetfm.quantize.rounding import Compensation
@@ -107,3 +109,20 @@ def test_blocks_shrink_where_padding_would_cost_more_than_scales(
 ) -> None:
     assert Form(8, size, True).fitted(inputs).block_size == fitted
     assert shared_size(inputs, size) == shared
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(4, 8), (8, 127)]))
+def test_weights_on_the_grids_of_gguf_are_not_rounded_a_second_time(
+    seed: int, kind: tuple[int, int]
+) -> None:
+    """Q4_0 and Q8_0 of ggml: 32 inputs share a scale of half precision, and the largest weight of
+    a block is at the end of its grid."""
+    bits, end = kind
+    rng = np.random.default_rng(seed)
+    scale = rng.uniform(1e-3, 1, (4, 1, 5)).astype(np.float16).astype(np.float32)
+    steps = rng.integers(-end + (bits == 8), end, (4, 32, 5)).astype(np.float32)
+    steps[:, 7] = -end
+    signs = rng.choice([-1.0, 1.0], scale.shape).astype(np.float32)
+    weight = np.ascontiguousarray((steps * scale * signs).reshape(128, 5))
+    made = round_blocks(weight, Form(bits, 32, symmetric=True))
+    assert (made.dequantized() == weight).all()
