@@ -155,3 +155,21 @@ def test_a_written_bundle_holds_what_neighbours_need(tiny_bundle: Tiny, tmp_path
         open_bundle(again.root).path("config.json").read_bytes()
         == old.path("config.json").read_bytes()
     )
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_transformers_5_makes_the_bundles_own_ids(
+    model_type: str, tiny_bundle: Tiny, texts: list[str]
+) -> None:
+    from transformers import AutoTokenizer
+
+    from edgetfm import pipeline
+
+    bundle = tiny_bundle(model_type, "text-classification").bundle
+    short = [text[:20] for text in texts]
+    theirs = AutoTokenizer.from_pretrained(bundle)(
+        short, short[::-1], padding=True, return_tensors="np"
+    )
+    pairs = list(zip(short, short[::-1], strict=True))
+    for name, ours in pipeline(bundle).preprocessor.texts(pairs).items():
+        assert theirs[name].tolist() == ours.tolist(), name
