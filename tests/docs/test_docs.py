@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapter.conftest import tiny_of_type as tiny_of_type
+
 ROOT = Path(__file__).parent.parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -25,6 +27,7 @@ FIRST_STEPS = ("README.md", "docs/getting-started.md", "docs/bundle.md")
 QUANTIZATION = ("docs/quantization.md",)
 NEW_FAMILY = ("docs/adding-a-family.md",)
 AUDIO = ("docs/audio.md",)
+PICTURES = ("docs/pictures.md",)
 SOURCES = ("docs/sources.md",)
 GENERATION = ("docs/generation.md",)
 
@@ -165,6 +168,28 @@ def test_sounds_work_as_written(
     assert read_out(AUDIO[0], work, environment) == 4
 
 
+@pytest.mark.slow
+def test_pictures_work_as_written(
+    tmp_path: Path,
+    environment: dict[str, str],
+    tiny_of_type: Callable[[str, Path], Path],
+    pictures: list[Path],
+) -> None:
+    """On tiny random models: no real ones of these kinds are in a package."""
+    from PIL import Image
+
+    work = tmp_path / "work"
+    for row, name in (
+        ("clip", "openai/clip-vit-base-patch32"),
+        ("segformer-pixels", "nvidia/segformer-b0-finetuned-ade-512-512"),
+    ):
+        (work / name).parent.mkdir(parents=True)
+        tiny_of_type(row, work / name)
+    with Image.open(pictures[0]) as image:
+        image.resize((96, 64)).save(work / "photo.png")
+    assert read_out(PICTURES[0], work, environment) == 6
+
+
 def test_a_family_from_outside_works_as_written(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -191,7 +216,18 @@ def test_generation_works_as_written(
 
 
 def test_every_page_is_walked() -> None:
-    walked = {ROOT / page for page in (*FIRST_STEPS, *QUANTIZATION, *NEW_FAMILY, *AUDIO, *SOURCES, *GENERATION)}
+    walked = {
+        ROOT / page
+        for page in (
+            *FIRST_STEPS,
+            *QUANTIZATION,
+            *NEW_FAMILY,
+            *AUDIO,
+            *PICTURES,
+            *SOURCES,
+            *GENERATION,
+        )
+    }
     with_commands = {p for p in DOCS if any(b.language == "console" for b in blocks(p))}
     assert with_commands <= walked
     assert walked <= set(DOCS)
