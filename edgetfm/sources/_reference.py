@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,23 @@ def large_oracle(folder: Path, task: str, config: Any, paths: Sequence[Path]) ->
         return weights[found]
 
     return oracle_of(part_by_part(model, read), task, config)
+
+
+def causal_lm(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Any:
+    """transformers' model of a config, with these weights: eager, float32."""
+    import transformers
+
+    with quiet_transformers(), parameters_on_meta():
+        hf = transformers.AutoConfig.for_model(**config)
+        model = transformers.AutoModelForCausalLM.from_config(
+            hf, attn_implementation="eager", dtype=torch.float32
+        )
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    missing = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if missing:
+        raise SourceError(f"{type(model).__name__} lacks the weights {', '.join(missing[:5])}")
+    return model.requires_grad_(False).eval()
 
 
 def load_gguf(file: Path) -> Any:

@@ -114,4 +114,4 @@ def _module(family: Family, config: Any, model: GGUFModel) -> nn.Module:
 
 
 def _oracle(model: GGUFModel, config: Any) -> Oracle:
-    return _reference.oracle_of(_reference.load_gguf(model.path), _TASK, config)
+    return _reference.oracle_of(_reference.causal_lm(model.config, model.weights()), _TASK, config)
