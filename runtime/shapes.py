@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from edgetfm.errors import InputError, listed
 from edgetfm.runtime.cases import meaningless
-from edgetfm.signature import BATCH as BATCH
 from edgetfm.signature import ASKED_SIZES, DTYPES, Feeds, Signature, TensorSpec
+from edgetfm.signature import BATCH as BATCH
 from edgetfm.signature import SEQUENCE as SEQUENCE
 
 Ask = Callable[[Feeds], Feeds]
