@@ -30,6 +30,14 @@ def test_a_decoder_is_proven_and_its_weights_made_smaller(
     for name in ("chat_template.jinja", "generation_config.json", "genai_config.json"):
         assert name in manifest.files
     assert verify_bundle(made.path).passed
+
+
+@pytest.mark.slow
+def test_a_bundle_of_a_decoder_is_quantized_without_pytorch(
+    tiny_decoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny_decoder("qwen3", tmp_path / "source")
+    made = export_model(source, tmp_path / "bundle")
     four = quantize_bundle(made.path, quantize="int4", max_drop="perplexity:0.5", samples=8)
     assert (four.variant, four.ledger.passed) == ("int4", True)
     genai = json.loads((four.path / "genai_config.json").read_text(encoding="utf-8"))
