@@ -23,12 +23,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of recordings, and what is said in them as said.csv."""
+    """A folder of recordings, and what is said in them as said.csv, a sixth of it wrongly.
+
+    A share of no errors at all is nothing that a budget could bind.
+    """
     folder = tmp_path_factory.mktemp("recordings")
     rows = [("audio", "text")]
     for i, (wave, text) in enumerate(vowels(1, 60)):
         soundfile.write(folder / f"{i:02}.wav", wave, RATE, subtype="FLOAT")
-        rows.append((f"{i:02}.wav", text))
+        rows.append((f"{i:02}.wav", "U E U E" if i % 6 == 0 else text))
     with (folder / "said.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder
@@ -61,4 +64,4 @@ def test_transcripts_bind_the_word_error_rate(
     found = [rung for rung in result.ledger.rungs if rung.metric]
     assert {rung.metric["name"] for rung in found} == {"wer"}
     assert all(rung.passed and rung.bound == "2%" for rung in found)
-    assert 0 < found[0].metric["reference"] < 0.2
+    assert 0 < found[0].metric["reference"] < 0.5
