@@ -43,7 +43,7 @@ def test_costs_are_shares_of_the_bytes_that_8_bits_add(
 def test_the_product_that_hurts_most_for_its_bytes_is_found(
     builder: Any, rng: np.random.Generator
 ) -> None:
-    """One input in 32 has huge weights in the first product: 4 bits lose all that is beside them."""
+    """One input in 32 has huge weights in the first product: 4 bits lose all beside them."""
     b = builder(x=["n", 64])
     first = rng.normal(size=(64, 64)).astype("f4")
     first[::32] *= 300
