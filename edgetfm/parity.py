@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetfm.errors import InputError
+from edgetfm.errors import InputError, ParityError
 from edgetfm.signature import Array
 from edgetfm.tasks import Output
 
@@ -203,14 +203,15 @@ class Comparison:
         """Compare one batch. `mask` [batch, sequence] marks the tokens that count, 1 or 0.
 
         tokens: the ids of the texts, [batch, sequence], for outputs that are about the next one.
+        ParityError if a side lacks an output, or gives one of another shape.
         """
         for output in self.outputs:
             for who, side in (("the answer", got), ("the reference", wanted)):
                 if output.name not in side:
-                    raise InputError(f"{who} has no {output.name}; it has {', '.join(side)}")
+                    raise ParityError(f"{who} has no {output.name}; it has {', '.join(side)}")
             shapes = [np.shape(side[output.name]) for side in (got, wanted)]
             if shapes[0] != shapes[1]:
-                raise InputError(f"{output.name} has shape {shapes[0]}, expected {shapes[1]}")
+                raise ParityError(f"{output.name} has shape {shapes[0]}, expected {shapes[1]}")
             real = _shortened(output, mask, shapes[0])
             one, two = (_rows(output, side[output.name], real) for side in (got, wanted))
             rows = max(1, _CHUNK // max(1, one.shape[-1]))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgetfm.errors import InputError
+from edgetfm.errors import InputError, ParityError
 from edgetfm.parity import (
     HIGHER_IS_BETTER,
     Budget,
@@ -172,9 +172,10 @@ def test_other_shapes_and_missing_outputs_are_said() -> None:
     comparison = Comparison((TOKEN_LOGITS,))
     wanted = np.zeros((2, 3, 4))
     mask = np.ones((2, 3), np.int64)
-    with pytest.raises(InputError, match=r"logits has shape \(2, 2, 4\), expected \(2, 3, 4\)"):
+    with pytest.raises(ParityError, match=r"logits has shape \(2, 2, 4\), expected") as caught:
         comparison.add({"logits": wanted[:, :2]}, {"logits": wanted}, mask)
-    with pytest.raises(InputError, match="the answer has no logits; it has other"):
+    assert caught.value.exit_code == 3
+    with pytest.raises(ParityError, match="the answer has no logits; it has other"):
         comparison.add({"other": wanted}, {"logits": wanted}, mask)
 
 

@@ -96,7 +96,7 @@ def prove_float(draft: Draft, source: Source | None = None) -> None:
     cases, truth = draft.evidence.cases, draft.truth
     try:
         draft.ledger.rungs += float_rungs(draft.subject, draft.path("fp32"), cases, truth, {})
-    except InputError as error:
+    except (InputError, ParityError) as error:
         if source is None or source.route != "adapter":
             raise
         raise SourceError(
@@ -138,7 +138,7 @@ def row_by_row(draft: Draft, run: Run, who: str) -> Subject:
         return replace(subject, row_by_row=False)
     try:
         alone = compare_alone(subject, run, [c for c, _ in pairs], [t for _, t in pairs])
-    except (InputError, IndexError, ValueError):  # it takes no other size, or has no rows
+    except (InputError, ParityError, IndexError, ValueError):  # takes no other size, has no rows
         return replace(subject, row_by_row=False)
     budget = Budget.parse(FLOAT_BOUND)
     missed = [f"{n}: {m}" for n, found in alone.measures().items() for m in budget.misses(found)]
