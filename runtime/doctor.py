@@ -20,10 +20,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "safetensors"),
     "train": ("torch", "safetensors", "scikit-learn"),
     "vision": ("pillow",),
-    "audio": ("soundfile",),
+    "audio": ("soundfile", "soxr"),
     "data": ("pyarrow",),
     "report": ("matplotlib",),
     "optimum": ("optimum", "requests"),
+    "peft": ("peft",),
+    "gguf": ("gguf", "accelerate"),
 }
 """The optional parts and what each needs; a test holds it against pyproject.toml. The runtimes,
 `cpu` and `gpu`, are judged by what they provide."""

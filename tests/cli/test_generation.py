@@ -141,6 +141,8 @@ def interrupts(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Output, "piece", pressed)
+    # A shell's background job ignores the signal, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_an_interrupt_stops_the_answer_and_not_the_chat(
