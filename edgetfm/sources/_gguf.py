@@ -6,9 +6,12 @@ mappings, so that a family's `from_hf` reads a GGUF file as it reads a folder.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ class GGUFModel:
 
     architecture: as llama.cpp calls it. config: with Hugging Face's keys. kinds: the type of each
     weight as the file has it ("Q4_1", "F32", ...), by Hugging Face's name; a tied head has none.
+    _reader: what the metadata was read with, until the tokenizer is made of it; it is large.
     """
 
     path: Path
@@ -39,6 +43,7 @@ class GGUFModel:
     licence: str | None = None
     _found: dict[str, Any] = field(default_factory=dict, repr=False)
     _processor: Any = field(default=None, repr=False)
+    _reader: list[Any] = field(default_factory=list, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,10 +118,12 @@ class GGUFModel:
         from transformers import AutoTokenizer
 
         with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder, quiet_transformers():
+            reader = self._reader.pop() if self._reader else _reader(self.path)
             try:
-                tokenizer = AutoTokenizer.from_pretrained(
-                    self.path.parent, gguf_file=self.path.name, local_files_only=True
-                )
+                with _gguf_with(GGUFReader=lambda _file: reader):
+                    tokenizer = AutoTokenizer.from_pretrained(
+                        self.path.parent, gguf_file=self.path.name, local_files_only=True
+                    )
                 tokenizer.save_pretrained(folder)
             except Exception as error:  # whatever a file makes transformers raise
                 raise SourceError(
@@ -163,7 +170,8 @@ def open_gguf(place: Path) -> GGUFModel:
         )
     reader = _reader(file)
     architecture = _text(reader, "general.architecture")
-    config = _config(file, architecture)
+    with _gguf_with(GGUFReader=lambda _file: reader):
+        config = _config(file, architecture)
     model = _empty_model(config, file)
     processor, mapped = _mapping(model, config.to_dict(), architecture, file)
     by_name = {tensor.name: tensor for tensor in reader.tensors}
@@ -182,6 +190,7 @@ def open_gguf(place: Path) -> GGUFModel:
         licence=_text(reader, "general.license") or None,
         _found=found,
         _processor=processor,
+        _reader=[reader],
     )
 
 
@@ -196,6 +205,25 @@ def _reader(file: Path) -> Any:
         raise SourceError(
             f"{file} is not a whole GGUF file ({error}): download it again"
         ) from error
+
+
+@contextlib.contextmanager
+def _gguf_with(**others: Any) -> Iterator[None]:
+    """The package gguf with `others` under its names, which transformers imports when it is asked.
+
+    It would parse the file again for the config and for the tokenizer, and make the table of
+    names again for each part of a model.
+    """
+    import gguf
+
+    own = {name: getattr(gguf, name) for name in others}
+    try:
+        for name, other in others.items():
+            setattr(gguf, name, other)
+        yield
+    finally:
+        for name, plain in own.items():
+            setattr(gguf, name, plain)
 
 
 def _text(reader: Any, key: str) -> str:
@@ -241,6 +269,7 @@ def _mapping(
     model: Any, config: dict[str, Any], architecture: str, file: Path
 ) -> tuple[Any, dict[str, str]]:
     """What undoes llama.cpp's layout, and its names of weights to Hugging Face's."""
+    from gguf import get_tensor_name_map
     from transformers.modeling_gguf_pytorch_utils import (
         TENSOR_PROCESSORS,
         TensorProcessor,
@@ -249,6 +278,7 @@ def _mapping(
 
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=config)
     try:
-        return processor, get_gguf_hf_weights_map(model, processor)
+        with _gguf_with(get_tensor_name_map=functools.cache(get_tensor_name_map)):
+            return processor, get_gguf_hf_weights_map(model, processor)
     except NotImplementedError as error:
         raise SourceError(f"the package gguf does not know the model of {file}: {error}") from error

@@ -75,6 +75,30 @@ def test_floats_come_back_as_they_were(tiny_llama: Any, tmp_path: Path) -> None:
     assert opened.note == ""
 
 
+def test_a_file_is_parsed_once_and_names_are_looked_up_in_one_table(
+    tiny_llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = count_made(monkeypatch)
+    open_gguf(write_gguf(tiny_llama, tmp_path / "m.gguf"))
+    assert made == {"GGUFReader": 1, "TensorNameMap": 2}  # one is made by write_gguf
+
+
+def count_made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many readers and tables of names the package gguf makes from now on."""
+    import gguf
+
+    made: Counter[str] = Counter()
+    for name in ("GGUFReader", "TensorNameMap"):
+        kind = getattr(gguf, name)
+
+        def count(self: Any, *args: Any, plain: Any = kind.__init__, name: str = name) -> None:
+            made[name] += 1
+            plain(self, *args)
+
+        monkeypatch.setattr(kind, "__init__", count)
+    return made
+
+
 @pytest.mark.parametrize("kind", ["Q4_1", "Q8_0"])
 def test_blocks_are_handed_out_in_the_order_of_the_floats(
     tiny_llama: Any, tmp_path: Path, kind: str
@@ -124,8 +148,13 @@ def test_damaged_and_split_files_are_refused(tiny_llama: Any, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_real_file_is_read_as_transformers_reads_it(smollm2_folder: Path) -> None:
+def test_a_real_file_is_read_as_transformers_reads_it(
+    smollm2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = count_made(monkeypatch)
     opened = open_gguf(smollm2_folder)
+    files = opened.tokenizer_files()
+    assert made == {"GGUFReader": 1, "TensorNameMap": 1}
     reference = transformers.AutoModelForCausalLM.from_pretrained(
         smollm2_folder, gguf_file=opened.path.name, dtype=torch.float32
     ).state_dict()
@@ -133,6 +162,5 @@ def test_a_real_file_is_read_as_transformers_reads_it(smollm2_folder: Path) -> N
     assert all(torch.equal(w, reference[n]) for n, w in opened.weights().items())
     assert opened.licence == "apache-2.0"
     assert "4-bit (Q4_1)" in opened.note
-    files = opened.tokenizer_files()
     assert b"im_start" in files["chat_template.jinja"]
     assert {"tokenizer.json", "tokenizer_config.json"} <= files.keys()
