@@ -67,6 +67,11 @@ def run_options(body: Body, *, threads: int | None = None) -> Body:
     return body
 
 
+def inputs(help: str) -> Callable[[Body], Body]:
+    """--inputs."""
+    return click.option("--inputs", metavar="FUNCTION|FILE.npz", help=help)
+
+
 def keep_fp32() -> Callable[[Body], Body]:
     """--keep-fp32."""
     text = "Ship the float32 variant beside the chosen one."

@@ -13,6 +13,7 @@ from edgetfm.cli._verb import (
     PRECISIONS,
     OptionalQuantize,
     folder,
+    inputs,
     keep_fp32,
     quantize_options,
     verb,
@@ -31,11 +32,7 @@ from edgetfm.cli._verb import (
     metavar=f"[{'|'.join(PRECISIONS)}]",
     help="Make it smaller and faster. Alone it means auto: the best inside the budget.",
 )
-@click.option(
-    "--inputs",
-    metavar="FUNCTION|FILE.npz",
-    help="What a module takes: module:function that returns example inputs, or arrays.",
-)
+@inputs("What a module takes: module:function that returns example inputs, or arrays.")
 @quantize_options
 @click.option("--route", type=click.Choice(["native", "adapter"]), help="How to get the graph.")
 @keep_fp32()

@@ -9,13 +9,14 @@ import click
 
 from edgetfm.cli._output import Output
 from edgetfm.cli._progress import progress_bar
-from edgetfm.cli._verb import device, verb
+from edgetfm.cli._verb import device, inputs, verb
 from edgetfm.errors import ParityError, listed
 
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--reference", metavar="SOURCE", help="Compare with this PyTorch model again.")
+@inputs("What SOURCE takes, if it is a module: as given to `edgetfm export`.")
 @click.option("--allow-fallback", is_flag=True, help="Let other devices take what DEVICE cannot.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with SOURCE.")
 @device()

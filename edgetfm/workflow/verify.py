@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from edgetfm.bundle import Bundle, open_bundle
 from edgetfm.errors import InputError
-from edgetfm.foreign.files import is_foreign
 from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import Subject, answers_of, read_vectors, replay_rungs
@@ -15,6 +14,7 @@ from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.evidence import gather
 from edgetfm.search.float_graph import ask
 from edgetfm.search.goal import AnyPath, Goal
+from edgetfm.workflow.build import open_model
 
 if TYPE_CHECKING:
     from edgetfm.foreign.model import Foreign
@@ -25,6 +25,7 @@ def verify_bundle(
     path: AnyPath,
     *,
     reference: AnyPath | None = None,
+    inputs: str | None = None,
     device: str = "cpu",
     allow_fallback: bool = False,
     trust_remote_code: bool = False,
@@ -33,8 +34,11 @@ def verify_bundle(
     """Replay a bundle's vectors on `device` and hold every variant against its bounds.
 
     reference: the source it was exported from; then PyTorch is asked again, on the shipped
-    sample. Returns the ledger; the caller decides what a failure means (`ledger.passed`).
+    sample. inputs: what a module that is the reference takes, as it was given to the export.
+    Returns the ledger; the caller decides what a failure means (`ledger.passed`).
     """
+    if inputs is not None and reference is None:
+        raise InputError(f"--inputs {inputs} belongs to a --reference: give both, or none")
     bundle = open_bundle(path)
     manifest = bundle.manifest
     subject = Subject.of_bundle(manifest)
@@ -54,26 +58,26 @@ def verify_bundle(
         name = f"{precision} on {device}"
         ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, budget)
     if reference is not None:
-        ledger.rungs += _asked_again(bundle, subject, reference, trust_remote_code, progress)
+        opened = open_model(
+            reference,
+            task=manifest.task,
+            inputs=inputs,
+            trust_remote_code=trust_remote_code,
+            route=manifest.route,
+        )
+        ledger.rungs += _asked_again(bundle, subject, opened, reference, progress)
     return ledger
 
 
 def _asked_again(
-    bundle: Bundle, subject: Subject, reference: AnyPath, trust: bool, progress: Progress
+    bundle: Bundle,
+    subject: Subject,
+    opened: Source | Foreign,
+    reference: AnyPath,
+    progress: Progress,
 ) -> list[Rung]:
     """Ask the source again, and judge every variant by it on the shipped sample, or the vectors."""
     manifest = bundle.manifest
-    opened: Source | Foreign
-    if is_foreign(reference):
-        from edgetfm.foreign.model import open_foreign
-
-        opened = open_foreign(reference, task=manifest.task)
-    else:
-        from edgetfm.sources import open_source
-
-        opened = open_source(
-            reference, task=manifest.task, trust_remote_code=trust, route=manifest.route
-        )
     if opened.provenance.get("sha256") != manifest.source.get("sha256"):
         raise InputError(
             f"{reference} is not what {bundle.root} was exported from: its hash differs "

@@ -66,6 +66,18 @@ def test_a_file_and_inputs_from_elsewhere_give_the_same_model(
     assert len({way.provenance["sha256"]["weights"] for way in ways}) == 1
 
 
+def test_a_module_is_asked_again_with_the_inputs_it_was_exported_with(tmp_path: Path) -> None:
+    module, given = f"{HERE}:tagger_alone", f"{HERE}:inputs"
+    bundle = export_model(module, tmp_path / "bundle", inputs=given).path
+    ledger = verify_bundle(bundle, reference=module, inputs=given)
+    assert ledger.passed
+    assert f"PyTorch ({module})" in {r.against for r in ledger.rungs}
+    with pytest.raises(InputError, match=r"nothing says what .* takes"):
+        verify_bundle(bundle, reference=module)
+    with pytest.raises(InputError, match="belongs to a --reference"):
+        verify_bundle(bundle, inputs=given)
+
+
 def test_a_signature_says_what_is_free(tmp_path: Path) -> None:
     opened = open_source(f"{HERE}:tagger_alone", inputs=f"{HERE}:signature")
     assert [t.shape for t in opened.signature.inputs] == [("batch", 8), ("batch", 8)]
