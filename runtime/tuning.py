@@ -130,9 +130,13 @@ def timed(call: Callable[[], object], clock: Clock = time.perf_counter_ns) -> fl
 
 
 def _warm_up(call: Callable[[], object], seconds: float) -> int:
-    """How often the call fits into `seconds`, at least 3 times; the first calls allocate."""
+    """How often the call fits into `seconds`, at least 3 times; the first calls allocate.
+
+    A call that takes longer than that is one: what disturbs short calls is a small share of it.
+    """
     call()
-    return max(3, int(seconds / max(1e-6, min(timed(call) for _ in range(2)))))
+    once = max(1e-6, min(timed(call) for _ in range(2)))
+    return 1 if once > seconds else max(3, int(seconds / once))
 
 
 def _timing(values: list[float]) -> Timing:

@@ -57,7 +57,7 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
         graph = export_users_module(module, signature, evidence.cases, progress=draft.progress)
         graph = normalize(graph)
     else:
-        ours = [eager(module)(feeds) for feeds in evidence.cases]
+        ours = ask(eager(module), evidence.cases, "the module, shapes", draft.progress)
         comparison = subject.compare(ours, draft.truth, evidence.cases)
         draft.ledger.rungs.append(
             rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)

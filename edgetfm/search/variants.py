@@ -108,9 +108,14 @@ MOST_TIMED = 2 << 30
 def _timings(
     draft: Draft, candidates: Sequence[Candidate]
 ) -> tuple[dict[str, Timing], dict[str, Any]]:
-    """The latency of fp32 and the candidates, by name, and the settings that suit fp32."""
+    """The latency of fp32 and the candidates, by name, and the settings that suit fp32.
+
+    Without candidates there is nothing to compare, and no latency.
+    """
     feeds = probe(draft.evidence.cases)
     settings = choose_session(draft.path("fp32"), feeds, progress=draft.progress)
+    if not candidates:
+        return {}, settings
     few = sum(c.bytes for c in candidates) <= MOST_TIMED
     graphs = {"fp32": (draft.path("fp32"), settings)}
     graphs |= {c.name: (c.path, c.settings) for c in candidates if few or c.inside}

@@ -67,13 +67,24 @@ def test_interleaved_calls_are_timed_in_turns() -> None:
 
         return run
 
-    timings = interleaved({"slow": call("slow", 0.004), "fast": call("fast", 0.001)}, rounds=3,
+    timings = interleaved({"slow": call("slow", 0.04), "fast": call("fast", 0.002)}, rounds=3,
                           seconds=0.0)  # fmt: skip
     assert timings["slow"].median > 2 * timings["fast"].median
     assert timings["slow"].ratio_to(timings["fast"]).median > 2
     assert len(timings["slow"].rounds) == 3
     turns = "".join(name[0] for name in seen)[6:]  # after the warm-up
-    assert turns == "sssfff" * 3
+    assert turns == "sf" * 3
+
+
+def test_calls_shorter_than_a_round_are_repeated_three_times_at_least() -> None:
+    seen: list[float] = []
+
+    def call() -> None:
+        seen.append(time.perf_counter())
+        time.sleep(0.04)
+
+    interleaved({"one": call}, rounds=2, seconds=0.1)
+    assert len(seen) == 3 + 2 * 3
 
 
 def test_settings_are_measured_and_the_choice_can_be_loaded(folder: Path) -> None:

@@ -12,6 +12,7 @@ from edgetfm import export_model, load, quantize_bundle, verify_bundle
 from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.errors import BudgetError, BundleError, DataError, InputError, OutputError, ParityError
 from edgetfm.proof import read_vectors
+from edgetfm.runtime.tuning import ROUNDS
 from edgetfm.workflow.inspect import inspect_bundle
 from edgetfm.workflow.made import ExportResult
 
@@ -49,6 +50,14 @@ def test_the_ledger_goes_from_pytorch_down_to_int8(shipped: ExportResult) -> Non
     saved = json.loads((shipped.path / "parity.json").read_text())
     assert [r["name"] for r in saved["rungs"]] == names
     assert all(r["rows"] > 0 for rung in saved["rungs"] for r in rung["measures"].values())
+
+
+def test_without_candidates_only_settings_are_timed(tiny_hf, tmp_path: Path) -> None:
+    source = tiny_hf("bert", "fill-mask", tmp_path / "source")
+    told: list[tuple[str, int, int]] = []
+    export_model(source, tmp_path / "bundle", progress=lambda *step: told.append(step))
+    assert told.count(("measuring latency", ROUNDS, ROUNDS)) == 1
+    assert any(step[0] == "asking the module, shapes" for step in told)
 
 
 def test_verify_replays_every_variant(shipped: ExportResult, masked_lm_folder: Path) -> None:
