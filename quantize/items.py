@@ -87,5 +87,14 @@ def _cut(one: Feeds, number: int) -> Item | None:
     if not real.any():
         return None
     length = int(real.nonzero()[0][-1]) + 1
-    cut = {n: a[:, :length] if a.shape[: mask.ndim] == mask.shape else a for n, a in one.items()}
+    cut = {n: a[:, :length] if _is_per_token(a, mask) else a for n, a in one.items()}
     return Item(number, cut, real[:length], length)
+
+
+def _is_per_token(array: Array, mask: Array) -> bool:
+    """Whether it has a number or a vector for each token.
+
+    A cache [1, kv_heads, past, size] or a picture [1, 3, height, width] may have as many heads or
+    colours as there are tokens.
+    """
+    return array.ndim <= mask.ndim + 1 and array.shape[: mask.ndim] == mask.shape

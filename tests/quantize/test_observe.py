@@ -57,6 +57,25 @@ def test_rows_that_are_masked_out_are_left_out(builder: Any, rng: np.random.Gene
         )
 
 
+def test_only_what_is_per_token_is_cut_to_the_real_tokens() -> None:
+    """A row of two real tokens of three, beside a cache of three heads and a picture."""
+    feeds = {
+        "input_ids": np.zeros((1, 3), np.int64),
+        "attention_mask": np.array([[1, 1, 0]]),
+        "features": np.zeros((1, 3, 5), np.float32),
+        "past_key_values.0.key": np.zeros((1, 3, 0, 4), np.float32),
+        "pixel_values": np.zeros((1, 3, 8, 8), np.float32),
+    }
+    (item,) = items([feeds])
+    assert {name: a.shape for name, a in item.feeds.items()} == {
+        "input_ids": (1, 2),
+        "attention_mask": (1, 2),
+        "features": (1, 2, 5),
+        "past_key_values.0.key": (1, 3, 0, 4),
+        "pixel_values": (1, 3, 8, 8),
+    }
+
+
 def test_statistics_do_not_depend_on_how_items_are_batched(
     builder: Any, rng: np.random.Generator
 ) -> None:
