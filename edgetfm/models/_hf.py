@@ -84,6 +84,11 @@ class Reader:
         if large % small:
             self.problems.append(f"{part} ({small}) does not divide {whole} ({large})")
 
+    def take(self, part: Reader, where: str) -> None:
+        """The problems of a part of the config that another reader was given."""
+        self.problems += [f"{where}: {problem}" for problem in part.problems]
+        self._lacks += part._lacks
+
     def finish(self) -> None:
         """Raise what was collected: NotHonoured if all of it is what the family does not do."""
         if self.problems:

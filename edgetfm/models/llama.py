@@ -267,7 +267,7 @@ def _rotary(hf: Mapping[str, Any], read: Reader) -> tuple[dict[str, Any], float]
         local = Reader(given.get("sliding_attention") or {}, "llama")
         local.one_of("rope_type", ("default",), "default")
         local_base = local.number("rope_theta", 10_000.0)
-        read.problems += [f"rope_parameters of local layers: {p}" for p in local.problems]
+        read.take(local, "rope_parameters of local layers")
         given = given["full_attention"]
     rope = Reader(given, "llama")
     scaling = rope.one_of("rope_type", SCALINGS, "default")
@@ -286,7 +286,7 @@ def _rotary(hf: Mapping[str, Any], read: Reader) -> tuple[dict[str, Any], float]
         values["rope_low"] = rope.number("beta_slow", 1.0)
         values["rope_high"] = rope.number("beta_fast", 32.0)
         values["rope_amplitude"] = _amplitude(rope, factor)
-    read.problems += [f"rope_parameters: {p}" for p in rope.problems]
+    read.take(rope, "rope_parameters")
     return values, local_base
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from edgetfm.errors import SourceError
+from edgetfm.errors import NotHonoured, SourceError
 from edgetfm.layers.rotary import Rotary
 from edgetfm.models.gpt import FAMILY as GPT
 from edgetfm.models.llama import FAMILY as LLAMA
@@ -64,6 +64,17 @@ def test_what_cannot_be_honoured_is_refused(
     with pytest.raises(SourceError) as refused:
         family.from_hf.config({**complete(model_type), key: value}, TASK)
     assert said in str(refused.value)
+
+
+def test_a_rope_that_the_family_lacks_is_not_honoured_which_another_route_may() -> None:
+    assert LLAMA.from_hf is not None
+    lacking = {"rope_type": "longrope", "partial_rotary_factor": 0.5}
+    with pytest.raises(NotHonoured, match=r"(?s)rope_type is 'longrope'.*partial_rotary_factor"):
+        LLAMA.from_hf.config({**complete("llama"), "rope_parameters": lacking}, TASK)
+    far = {**complete("llama"), "rope_parameters": {"rope_theta": "far"}}
+    with pytest.raises(SourceError) as malformed:
+        LLAMA.from_hf.config(far, TASK)
+    assert not isinstance(malformed.value, NotHonoured)
 
 
 def test_everything_wrong_is_said_at_once() -> None:
