@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from edgetfm.export.to_onnx import made_plain, trace
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import PAST, TensorSpec
+from edgetfm.signature import KEEP, PAST, TensorSpec
 
-OPTIONAL = {"num_logits_to_keep": np.array(0, np.int64)}
+OPTIONAL = {KEEP: np.array(0, np.int64)}
 """Inputs that a graph has a value for: whoever does not know that there are fewer logits to be had
 gets all of them, for which onnxruntime-genai, for one, has room."""
 

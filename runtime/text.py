@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetfm.errors import BundleError, InputError, listed
-from edgetfm.signature import Feeds, Signature
+from edgetfm.signature import CACHE_INPUTS, Feeds, Signature
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -21,8 +21,6 @@ Text = str | tuple[str, str]
 """One text, or a pair such as a question and its context."""
 
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-_STATE = ("past_key_values.", "num_logits_to_keep")
-"""What a decoder's inputs start with that are not text: its cache, and how much it answers."""
 _ASSETS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -33,7 +31,7 @@ class TextEncoder:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], signature: Signature) -> None:
-        inputs = [t for t in signature.inputs if not t.name.startswith(_STATE)]
+        inputs = [t for t in signature.inputs if not t.name.startswith(CACHE_INPUTS)]
         unknown = [t.name for t in inputs if t.name not in _FIELDS]
         if unknown:
             raise BundleError(f"no text becomes the input {', '.join(unknown)}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetfm.layers.grouped_query import Cache, Timeline
-from edgetfm.signature import TensorSpec
+from edgetfm.signature import KEEP, PAST, PRESENT, TensorSpec
 
 
 class CacheSizes(Protocol):
@@ -30,8 +30,8 @@ def decoder_inputs(c: CacheSizes, task: str) -> tuple[TensorSpec, ...]:
     return (
         TensorSpec("input_ids", "int64", ("batch", "sequence")),
         TensorSpec("attention_mask", "int64", ("batch", "total_sequence")),
-        *_caches(c, "past_key_values", "past_sequence"),
-        TensorSpec("num_logits_to_keep", "int64", ()),
+        *_caches(c, PAST, "past_sequence"),
+        TensorSpec(KEEP, "int64", ()),
     )
 
 
@@ -39,13 +39,13 @@ def decoder_outputs(c: CacheSizes, task: str) -> tuple[TensorSpec, ...]:
     """Logits of the tokens that were asked for, and the past of the next step."""
     return (
         TensorSpec("logits", "float32", ("batch", "kept", c.vocabulary)),
-        *_caches(c, "present", "total_sequence"),
+        *_caches(c, PRESENT, "total_sequence"),
     )
 
 
 def _caches(c: CacheSizes, prefix: str, length: str) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(f"{prefix}.{i}.{part}", "float32", ("batch", c.kv_heads, length, c.head_size))
+        TensorSpec(f"{prefix}{i}.{part}", "float32", ("batch", c.kv_heads, length, c.head_size))
         for i in range(c.layers)
         for part in ("key", "value")
     )
@@ -77,7 +77,7 @@ def answer(logits: Tensor, presents: list[Cache]) -> dict[str, Tensor]:
     """The outputs by name."""
     named = {"logits": logits}
     for i, (key, value) in enumerate(presents):
-        named |= {f"present.{i}.key": key, f"present.{i}.value": value}
+        named |= {f"{PRESENT}{i}.key": key, f"{PRESENT}{i}.value": value}
     return named
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgetfm.errors import BundleError
 from edgetfm.runtime._ort import ort
-from edgetfm.signature import Array, Signature
+from edgetfm.signature import PAST, PRESENT, Array, Signature
 
 STEP = 64
 """Capacities are multiples of it, so that a chat that grows does not allocate every time."""
@@ -36,9 +36,9 @@ def slots(signature: Signature) -> tuple[Slot, ...]:
     outputs = {t.name for t in signature.outputs}
     found, problems = [], []
     for tensor in signature.inputs:
-        if not tensor.name.startswith("past_key_values."):
+        if not tensor.name.startswith(PAST):
             continue
-        present = "present." + tensor.name.removeprefix("past_key_values.")
+        present = PRESENT + tensor.name.removeprefix(PAST)
         _, heads, _, size = tensor.shape if len(tensor.shape) == 4 else (0, "", 0, "")
         if present not in outputs or not isinstance(heads, int) or not isinstance(size, int):
             problems.append(str(tensor))

@@ -11,9 +11,7 @@ from edgetfm.errors import BundleError, listed
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.generation.cache import Cache, rounded, slots
 from edgetfm.runtime.model import Model
-from edgetfm.signature import Array
-
-_KEEP = "num_logits_to_keep"
+from edgetfm.signature import KEEP, Array
 
 
 class Decoder:
@@ -35,7 +33,7 @@ class Decoder:
         if logits is None or not isinstance(logits.shape[-1], int):
             raise BundleError(f"this graph gives no logits over a vocabulary: {logits}")
         inputs = [t.name for t in model.session.signature.inputs]
-        self.keeps_any = _KEEP in (*inputs, *model.session.optional_inputs)
+        self.keeps_any = KEEP in (*inputs, *model.session.optional_inputs)
         self.vocabulary = logits.shape[-1]
         self.logits_dtype = logits.dtype
 
@@ -131,6 +129,6 @@ class Binding:
             self._io.bind_ortvalue_output("logits", value)
             if self.decoder.keeps_any:
                 self._every = np.array(1 if kept == 1 else 0, dtype=np.int64)
-                self._io.bind_ortvalue_input(_KEEP, ort().OrtValue.ortvalue_from_numpy(self._every))
+                self._io.bind_ortvalue_input(KEEP, ort().OrtValue.ortvalue_from_numpy(self._every))
             self._bound_kept = kept
         return array
