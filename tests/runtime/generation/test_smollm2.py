@@ -42,7 +42,7 @@ def pipes(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
             if precision != "fp32":
                 folder = tmp_path_factory.mktemp("smollm2") / precision
                 _quantized(fp32, folder, precision)
-            made[precision] = pipeline(folder, threads=2)
+            made[precision] = pipeline(folder, threads=1)
         return made[precision]
 
     return get
