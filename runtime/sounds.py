@@ -21,6 +21,9 @@ samples; floats from -1 to 1, or integers of their whole range. Without a rate i
 
 Samples = NDArray[np.float32]
 
+_FASTEST = 2**31 - 1
+"""Hertz; a file can say no more, and the resampler never ends with much more."""
+
 _NAMES = ("array", "raw")
 """What the samples are called in an object: by datasets, and by transformers' pipelines."""
 
@@ -62,11 +65,13 @@ def _array(values: Any) -> NDArray[Any]:
 
 def _rate(value: Any) -> int:
     try:
-        if int(value) == value and value > 0:
+        if int(value) == value and 0 < value <= _FASTEST:
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InputError(f"a sampling rate is a positive number of hertz, not {value!r:.80}")
+    raise InputError(
+        f"a sampling rate is a positive number of hertz, at most {_FASTEST}, not {value!r:.80}"
+    )
 
 
 def _read(path: Path) -> tuple[NDArray[Any], int]:
@@ -94,7 +99,7 @@ def _mono(array: NDArray[Any]) -> Samples:
     if array.dtype.kind in "iu":
         half = 2.0 ** (8 * array.dtype.itemsize - 1)
         values = (values - (half if array.dtype.kind == "u" else 0.0)) / half
-    if values.ndim == 2:
+    if values.ndim == 2 and values.size:
         values = values.mean(axis=int(np.argmin(values.shape)))
     return np.ascontiguousarray(values, dtype=np.float32)
 

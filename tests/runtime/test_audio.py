@@ -191,6 +191,7 @@ def test_what_is_no_sound_is_an_input_error(tmp_path: Path) -> None:
     for given, said in (
         (tmp_path / "absent.wav", "no sound at"),
         (np.zeros(0, np.float32), "no samples"),
+        (np.zeros((0, 1), np.float32), "no samples"),  # as a file of no samples is read
         (np.array([0.0, np.nan]), "NaN or infinite"),
         (np.zeros((2, 2, 2)), "a sound's array"),
         (np.array(["a"]), "a sound's array"),
@@ -200,6 +201,7 @@ def test_what_is_no_sound_is_an_input_error(tmp_path: Path) -> None:
         ((sound, 0), "sampling rate"),
         ((sound, "fast"), "sampling rate"),
         ((sound, 1e400), "sampling rate"),
+        ((sound, 10**18), "sampling rate"),  # the resampler would never end
         (([[1.0], [1.0, 2.0]], RATE), "no array"),
     ):
         with pytest.raises(InputError, match=said):
