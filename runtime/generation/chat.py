@@ -52,7 +52,7 @@ class ChatTemplate:
             if name.endswith("_token") and (text := _content(value)) is not None
         }
         if (folder / _FILE).is_file():
-            return cls((folder / _FILE).read_text(encoding="utf-8"), _FILE, tokens)
+            return cls(_utf8(folder / _FILE), _FILE, tokens)
         found = config.get("chat_template")
         if isinstance(found, list):
             named = {t.get("name"): t.get("template") for t in found if isinstance(t, Mapping)}
@@ -87,8 +87,9 @@ class ChatTemplate:
                 raise InputError("the last message is to be continued: its content must be text")
             chat[-1]["content"] = f"{open_end}{_TAG} "
         given = {"tools": None, "documents": None, **_plain(variables)}
+        compiled = self._compiled
         try:
-            text = self._compiled.render(
+            text = compiled.render(
                 **{**self.tokens, **given},
                 messages=chat,
                 add_generation_prompt=add_generation_prompt and open_end is None,
@@ -232,6 +233,13 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BundleError(f"{path} holds a {type(data).__name__}, expected an object")
     return data
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is not {error.encoding} text ({error.reason})") from error
 
 
 def _content(token: Any) -> str | None:

@@ -126,6 +126,12 @@ def test_it_is_found_where_transformers_finds_it(tmp_path: Path) -> None:
         ChatTemplate.from_folder(tmp_path)
 
 
+def test_a_template_that_is_not_utf8_is_said(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{")
+    with pytest.raises(BundleError, match=r"chat_template\.jinja is not utf-8 text"):
+        ChatTemplate.from_folder(tmp_path)
+
+
 def test_what_a_template_refuses_is_the_users_to_change() -> None:
     with pytest.raises(InputError, match="refuses this chat: roles must alternate"):
         ours(STRICT).render([{"role": "assistant", "content": "x"}, *CHATS[0]])
@@ -144,6 +150,7 @@ def test_a_broken_template_is_said_with_its_line(template: str, line: int) -> No
     with pytest.raises(BundleError) as error:
         ours(template).render(CHATS[0])
     assert f"chat_template.jinja, line {line}" in str(error.value)
+    assert str(error.value).count("broken") == 1
     assert "\n" not in str(error.value)
 
 
