@@ -103,14 +103,19 @@ _WHOLE = {
     "top_k": 0,
     "seed": 0,
     "prompt_lookup_num_tokens": 0,
-    "max_matching_ngram_size": 1,
 }
 """Option -> its least value."""
+
+_LONGEST_RUN = 64
+"""Tokens that may have to be alike for a guess: runs of all lengths up to it are remembered."""
 
 
 def _problem(name: str, value: Any) -> str | None:
     """What is wrong with the value of an option."""
-    if name in _WHOLE:
+    if name == "max_matching_ngram_size":
+        good = type(value) is int and 1 <= value <= _LONGEST_RUN
+        wanted = f"a whole number from 1 to {_LONGEST_RUN}"
+    elif name in _WHOLE:
         good = type(value) is int and value >= _WHOLE[name]
         wanted = f"a whole number from {_WHOLE[name]}"
     elif name == "do_sample":

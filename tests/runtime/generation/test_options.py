@@ -70,3 +70,10 @@ def test_all_problems_are_said_at_once() -> None:
         assert f"{name} is " in str(error.value)
     with pytest.raises(InputError, match="unknown option tempereture"):
         DEFAULT.changed(tempereture=1.0)
+
+
+def test_runs_of_tokens_have_an_end() -> None:
+    with pytest.raises(BundleError, match="from 1 to 64"):
+        GenerationOptions.of_model({"max_matching_ngram_size": 10**9})
+    with pytest.raises(InputError, match="from 1 to 64"):
+        GenerationOptions().changed(max_matching_ngram_size=0)
