@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetfm.errors import BundleError
+from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime._ort import ort
 from edgetfm.signature import PAST, PRESENT, Array, Signature
 
@@ -75,11 +75,16 @@ class Cache:
         self.values: list[Any] = []
         if device == "cpu":
             shapes = [(batch, slot.heads, capacity, slot.size) for slot in of]
-            # Zeroed by the system, page by page as they are first touched.
-            self.arrays = [
-                np.zeros(shape, slot.dtype) if arrays is None else arrays[at]
-                for at, (shape, slot) in enumerate(zip(shapes, of, strict=True))
-            ]
+            try:  # zeroed by the system, page by page as they are first touched
+                self.arrays = [
+                    np.zeros(shape, slot.dtype) if arrays is None else arrays[at]
+                    for at, (shape, slot) in enumerate(zip(shapes, of, strict=True))
+                ]
+            except (MemoryError, ValueError) as error:  # numpy's ValueError: beyond any memory
+                raise InputError(
+                    f"there is no memory for {batch} x {capacity} tokens of prompts and answers: "
+                    "ask for fewer at once, or for shorter answers (max_new_tokens)"
+                ) from error
             self.values = [ort().OrtValue.ortvalue_from_numpy(array) for array in self.arrays]
             return
         make = ort().OrtValue.ortvalue_from_shape_and_type

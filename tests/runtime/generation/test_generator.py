@@ -306,3 +306,9 @@ def test_a_graph_without_a_cache_is_refused() -> None:
     for inputs in ((), (past,)):
         with pytest.raises(BundleError, match="no cache that can be kept"):
             slots(Signature(inputs, ()))
+
+
+def test_a_cache_that_no_memory_holds_is_refused(llama: Decoder) -> None:
+    for capacity in (10**13, 10**19):
+        with pytest.raises(InputError, match=f"no memory for 1 x {capacity} tokens"):
+            llama.cache(1, capacity)
