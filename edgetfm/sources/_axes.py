@@ -46,6 +46,11 @@ def traced_axes(module: nn.Module, examples: Examples, spec: str) -> Signature:
     outputs = []
     for name, node in zip(program.call_spec.out_spec.context, last.args[0], strict=True):
         value = node.meta["val"]
+        if any(not isinstance(s, int) and s.node.hint is None for s in value.shape):
+            raise SourceError(
+                f"{spec} has no graph with shapes: the size of '{name}' depends on the values of "
+                "its inputs, as that of torch.nonzero does; give a mask or scores of a fixed size"
+            )
         sizes = [_size(size, free) for size in value.shape]
         unnamed = [f"{name}_{i}" for i in range(len(sizes))]
         dtype = str(value.dtype).removeprefix("torch.")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgetfm.errors import SourceError, listed
+from edgetfm.errors import SourceError, in_short, listed
 from edgetfm.runtime.cases import meaningless
 from edgetfm.signature import DTYPES, Feeds, Signature
 from edgetfm.sources._named import parameters_of
@@ -41,7 +41,8 @@ def read_examples(spec: str, module: nn.Module, returned: Any, inputs: str | Non
     cannot be the inputs of the module.
     """
     said = returned if inputs is None else _read(inputs)
-    own = getattr(module, "signature", None)
+    with users_code(f"signature of {spec}"):
+        own = getattr(module, "signature", None)
     signature = said if isinstance(said, Signature) else own if isinstance(own, Signature) else None
     given = None if isinstance(said, Signature) else said
     order = parameters_of(module, spec)
@@ -105,8 +106,12 @@ def _arrays(given: Mapping[str, Any], spec: str) -> Feeds:
                 "what is fixed goes into the module"
             )
             continue
-        tensor = torch.as_tensor(value).detach().cpu()
-        array = (tensor.float() if tensor.is_floating_point() else tensor).contiguous().numpy()
+        try:
+            tensor = torch.as_tensor(value).detach().cpu()
+            array = (tensor.float() if tensor.is_floating_point() else tensor).contiguous().numpy()
+        except (RuntimeError, TypeError) as error:  # sparse, without memory, or of objects
+            problems.append(f"example input '{name}' is no array of numbers: {in_short(error)}")
+            continue
         if array.dtype.name not in DTYPES or array.dtype.kind == "c":
             problems.append(f"example input '{name}' is {array.dtype.name}")
         elif array.size == 0:

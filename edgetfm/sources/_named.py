@@ -10,13 +10,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError, listed
+from edgetfm.users_code import users_code
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def parameters_of(module: nn.Module, spec: str) -> list[str]:
     """The parameters of a module's forward, in order; a SourceError if it has no names for them."""
-    found = inspect.signature(module.forward).parameters.values()
+    with users_code(f"forward of {spec}", "has no parameters to read", SourceError):
+        found = inspect.signature(module.forward).parameters.values()
     loose = [p for p in found if p.kind is inspect.Parameter.VAR_POSITIONAL]
     unnamed = [p for p in found if p.kind is inspect.Parameter.POSITIONAL_ONLY]
     if loose or unnamed:

@@ -157,6 +157,38 @@ def drawing() -> tuple[nn.Module, Tensor]:
     return of(lambda x: x + torch.rand(3))
 
 
+def sized_by_values() -> Any:
+    return of(lambda x: torch.nonzero(x))
+
+
+def sparse() -> Any:
+    return nn.Linear(3, 2), torch.ones(2, 3).to_sparse()
+
+
+class Unreadable(nn.Module):
+    """Its signature and forward cannot be asked for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.raising = name
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("signature", "forward") and name == super().__getattribute__("raising"):
+            raise RuntimeError("not now")
+        return super().__getattribute__(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def without_signature() -> Any:
+    return Unreadable("signature"), torch.ones(2, 3)
+
+
+def without_forward() -> Any:
+    return Unreadable("forward"), torch.ones(2, 3)
+
+
 def scripted() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls it old, and people still have such files
