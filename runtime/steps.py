@@ -8,7 +8,7 @@ import numpy as np
 
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.session import Session
-from edgetfm.signature import KEEP, PAST, PRESENT, Array, Feeds, TensorSpec
+from edgetfm.signature import KEEP, PAST, PRESENT, Array, Feeds, Signature, TensorSpec
 
 LAST_STEPS = 4
 """Tokens of each row that `one_by_one` asks one at a time."""
@@ -53,6 +53,23 @@ def one_by_one(session: Session, feeds: Feeds) -> tuple[Array, Array]:
         tokens = np.take_along_axis(ids, places[:, step : step + 1], axis=1)
         logits.append(_step(session, buffers, tokens, places[:, step] + 1))
     return np.concatenate(logits, axis=1), places
+
+
+def last_step(signature: Signature, feeds: Feeds) -> Feeds:
+    """The step that reads the last token of whole texts, on a past of zeros; what others take.
+
+    It is what a decoder does for each token that it writes, and takes as long whatever is past.
+    """
+    if not signature.has_cache:
+        return feeds
+    ids = feeds["input_ids"]
+    step = {"input_ids": ids[:, -1:], "attention_mask": np.ones_like(ids)}
+    for spec in signature.inputs:
+        if spec.name.startswith(PAST):
+            step[spec.name] = _room(spec, len(ids), ids.shape[1] - 1)
+        elif spec.name == KEEP:
+            step[KEEP] = np.array(1, np.int64)
+    return step
 
 
 def _room(spec: TensorSpec, batch: int, capacity: int) -> Array:

@@ -3,6 +3,7 @@
 Plain int8 first. If it is well inside the budget, a form that costs less time is tried. If it is
 outside, all products in 8-bit blocks are made, which takes no search; then each node's effect on
 the outputs is measured and the worst go back to float, or to blocks where that is enough.
+Decoders are made in blocks only: see FOR_DECODERS.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ TUNING_BATCHES = 8
 NEVER = 1e9
 """A gain that no Mul reaches: smoothing only where it costs nothing."""
 
+FOR_DECODERS: tuple[Precision, ...] = ("int4", "int8-weight")
+"""What a decoder is tried in. The scale of a whole activation in int8 depends on how a text is cut
+into steps, and a token reads every weight once, so that bytes are time."""
+
 Nodes = tuple[str, ...]
 
 GROWTH = 1.6
@@ -56,6 +61,11 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
     over. Out of time, no new one is begun.
     """
     liked = _liked(shop)
+    in_blocks = [name for name in FOR_DECODERS if name in liked]
+    if shop.draft.subject.task.generates and in_blocks:
+        for name in in_blocks:
+            _attempt(shop, name, recipe_called(name, shop.draft), "a token reads every weight")
+        return
     if "int8" not in liked:
         for name in liked:
             made = _attempt(shop, name, recipe_called(name, shop.draft), "what the targets like")

@@ -104,9 +104,10 @@ def compare_bundles(a: Place, b: Place, progress: Progress = quiet) -> BundleCom
     """B beside A: how much smaller, how much faster, and how far its answers are from A's.
 
     Each is a bundle, or FOLDER@VARIANT for another than its default. Both answer the inputs of A's
-    vectors on this machine's CPU; latency is that of the longest of them with one row, in rounds
-    that alternate. Raises BundleError for what is no whole bundle, InputError for a variant that is
-    not there or where task, inputs, outputs or labels differ: their answers are no comparison then.
+    vectors on this machine's CPU; latency is that of the longest of them with one row, of a decoder
+    that of its last token, in rounds that alternate. Raises BundleError for what is no whole
+    bundle, InputError for a variant that is not there or where task, inputs, outputs or labels
+    differ: their answers are no comparison then.
     """
     (first, one), (second, two) = _opened(a), _opened(b)
     if problems := _differences(first, second):

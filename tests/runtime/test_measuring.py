@@ -18,6 +18,7 @@ from edgetfm.runtime.devices import DEVICES, Device
 from edgetfm.runtime.machine import cpu_features, machine
 from edgetfm.runtime.memory import anonymous_memory, peak_memory
 from edgetfm.runtime.session import make_session
+from edgetfm.runtime.steps import last_step
 from edgetfm.runtime.tuning import (
     CANDIDATES,
     Timing,
@@ -115,6 +116,22 @@ def test_graphs_are_compared_with_their_settings(folder: Path) -> None:
     )
     assert all(timing.median > 0 and timing.spread >= 0 for timing in timings.values())
     assert told[-1][1:] == (3, 3)
+
+
+def test_of_a_decoder_the_step_of_one_token_is_timed(
+    tiny_decoder_bundle: Callable[..., Any],
+) -> None:
+    graph = tiny_decoder_bundle("llama").bundle / "onnx" / "model.onnx"
+    session = make_session(graph)
+    feeds = {name: FEEDS[name] for name in ("input_ids", "attention_mask")}
+    step = last_step(session.signature, feeds)
+    answer = session.run(step)
+    assert step["input_ids"].shape == (1, 1)
+    assert answer["logits"].shape[:2] == (1, 1)
+    assert answer["present.0.key"].shape[2] == 32
+    whole = interleaved({"whole": lambda: session.run(feeds)}, rounds=3)["whole"]
+    assert compare_latency({"one": (graph, {})}, feeds, rounds=3)["one"].median < whole.median
+    assert last_step(make_session(graph).signature.of_whole_texts, feeds) is feeds
 
 
 # --- bench --------------------------------------------------------------------------------------

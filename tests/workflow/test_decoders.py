@@ -33,6 +33,23 @@ def test_a_decoder_is_proven_and_its_weights_made_smaller(
 
 
 @pytest.mark.slow
+def test_decoders_are_tried_in_blocks_and_timed_by_the_token(
+    tiny_decoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny_decoder("llama", tmp_path / "source")
+    made = export_model(
+        source,
+        tmp_path / "bundle",
+        quantize="auto",
+        prefer="size",
+        samples=16,
+        max_drop="perplexity:0.5",
+    )
+    assert [t["precision"] for t in made.tried] == ["fp32", "int4", "int8-weight"]
+    assert (made.variant, made.ledger.passed) == ("int4", True)
+
+
+@pytest.mark.slow
 def test_a_bundle_of_a_decoder_is_quantized_without_pytorch(
     tiny_decoder: Callable[..., Path], tmp_path: Path
 ) -> None:
