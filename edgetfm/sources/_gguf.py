@@ -199,8 +199,17 @@ def _reader(file: Path) -> Any:
         from gguf import GGUFReader
     except ImportError as error:
         raise MissingExtra("gguf", "reading GGUF files") from error
+
+    class Bounded(GGUFReader):
+        """Reads nothing beyond the end: where a count is wrong, numpy would give empty slices."""
+
+        def _get(self, offset: int, dtype: Any, count: int = 1, *more: Any, **named: Any) -> Any:
+            if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError(f"it ends at byte {len(self.data)}, in the middle")
+            return super()._get(offset, dtype, count, *more, **named)
+
     try:
-        return GGUFReader(file)
+        return Bounded(file)
     except Exception as error:  # it reads on until something does not fit
         raise SourceError(
             f"{file} is not a whole GGUF file ({error}): download it again"

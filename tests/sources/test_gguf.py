@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,12 @@ def test_a_real_file_is_read_as_transformers_reads_it(
     assert "4-bit (Q4_1)" in opened.note
     assert b"im_start" in files["chat_template.jinja"]
     assert {"tokenizer.json", "tokenizer_config.json"} <= files.keys()
+
+
+def test_a_file_is_not_read_beyond_its_end(tmp_path: Path) -> None:
+    """A count of 10^15 would be gone through; one of 10^5 shows whether it is."""
+    file = tmp_path / "long.gguf"
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x"
+    file.write_bytes(head + struct.pack("<IIQ", 9, 4, 10**5))  # an array of 32-bit numbers
+    with pytest.raises(SourceError, match="it ends at byte 49, in the middle"):
+        open_gguf(file)
