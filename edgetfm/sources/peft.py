@@ -125,7 +125,7 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
 
     kind = config.get("peft_type")
     known = {str(k.value): found for k, found in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise SourceError(f"{folder / CONFIG} has the peft_type {kind!r}, which PEFT does not know")
     if issubclass(known[kind], PromptLearningConfig):
         raise SourceError(
@@ -137,7 +137,8 @@ def _task(config: Mapping[str, Any], wanted: str | None, folder: Path) -> str:
     if wanted is not None:
         return task_named(wanted).name
     known = _TASKS.get(str(config.get("task_type")))
-    mapped = config.get("auto_mapping") or {}
+    mapped = config.get("auto_mapping")
+    mapped = mapped if isinstance(mapped, Mapping) else {}
     named = assets.read_head({"architectures": [mapped.get("base_model_class", "")]})
     found = known or assets.HEADS.get(named)
     if found is None:

@@ -213,6 +213,12 @@ def test_a_head_without_weights_is_refused(base: Path, tmp_path: Path) -> None:
     refused(tmp_path / "adapter", "which would be random: train the head with modules_to_save")
 
 
+def test_a_config_of_other_types_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").touch()
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": ["LORA"]}')
+    refused(tmp_path, "which PEFT does not know")
+
+
 def refused(folder: Path, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         open_source(folder)
