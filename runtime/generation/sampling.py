@@ -17,6 +17,8 @@ from edgetfm.signature import Array
 
 _FIRST_LOOK = 256
 """How many of the likeliest tokens top-p looks at first: they nearly always hold the share."""
+_SHARPEST = 1e20
+"""What a temperature near 0 multiplies logits by: in float32 any number, and 0 stays 0."""
 _BLOCK = 64
 """Logits and weights are looked at by blocks of about so many first."""
 
@@ -112,7 +114,7 @@ def kept(logits: Array, options: GenerationOptions) -> tuple[Array, Array]:
     ids, values = None, logits
     if 0 < options.top_k < len(logits):
         ids, values = _top(logits, options.top_k)
-    scale = np.float32(1.0 / options.temperature)
+    scale = np.float32(min(1.0 / options.temperature, _SHARPEST))
     weights = np.exp((values - np.float32(best)) * scale)
     if options.top_p < 1.0:
         inside = _holding(weights, options.top_p)

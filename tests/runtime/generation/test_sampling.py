@@ -119,3 +119,10 @@ def test_logits_that_are_not_numbers_end_in_a_sentence() -> None:
             Sampler(options, [0]).pick(logits.copy())
     with pytest.raises(EdgetfmError, match="NaN"):
         likeliest(logits)
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-300])
+def test_at_a_temperature_near_zero_the_likeliest_is_drawn(temperature: float) -> None:
+    options = GenerationOptions(do_sample=True, temperature=temperature)
+    ids, weights = kept(np.array([1.0, 5.0, 2.0], np.float32), options)
+    assert (ids.tolist(), weights.tolist()) == ([0, 1, 2], [0.0, 1.0, 0.0])
