@@ -46,7 +46,7 @@ class Adapter:
 
     def unmerged(self) -> Any:
         """The base with the adapter beside its weights, as it was trained: a PeftModel in eval."""
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
 
         model = _base_model(self)
         with _reference.quiet_transformers():
@@ -54,6 +54,15 @@ class Adapter:
                 found = PeftModel.from_pretrained(model, str(self.folder), torch_device="cpu")
             except Exception as error:  # whatever a file makes PEFT raise
                 raise SourceError(f"PEFT cannot load {self.folder}: {error}") from error
+        # PEFT only warns: what is not in the file stays as it was made, and changes nothing.
+        brought = _weights.open_weights([self.folder / WEIGHTS])
+        wanted = get_peft_model_state_dict(found, save_embedding_layers=False)
+        absent = [n for n in wanted if "lora_" in n and n not in brought]
+        if absent:
+            raise SourceError(
+                f"{self.folder / WEIGHTS} lacks {len(absent)} weights of the adapter, such as "
+                f"{absent[0]}: it was trained on another model, or for another --task"
+            )
         return found.float().requires_grad_(False).eval()
 
 

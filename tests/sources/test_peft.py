@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from edgetfm.errors import SourceError
 from edgetfm.files import sha256
@@ -217,6 +218,14 @@ def test_a_config_of_other_types_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").touch()
     (tmp_path / "adapter_config.json").write_text('{"peft_type": ["LORA"]}')
     refused(tmp_path, "which PEFT does not know")
+
+
+def test_an_adapter_of_another_model_is_refused(base: Path, tmp_path: Path) -> None:
+    trained(base, tmp_path, lora("FEATURE_EXTRACTION"), "AutoModel")
+    file = tmp_path / "adapter_model.safetensors"
+    weights = load_file(file)
+    save_file({n.replace("layer.1", "layer.7"): w for n, w in weights.items()}, file)
+    refused(tmp_path, "lacks .* weights of the adapter, such as .*layer.1")
 
 
 def refused(folder: Path, message: str) -> None:
