@@ -6,17 +6,13 @@ with another choice. What is returned to 8 bits goes into the recipe's `by_block
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import onnx_ir as ir
 
-from edgetfm.graphs import infer_shapes, save_graph
+from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
 from edgetfm.quantize.apply import decide
 from edgetfm.quantize.block_tables import BlockTables
@@ -26,15 +22,15 @@ from edgetfm.quantize.items import of_whole_texts
 from edgetfm.quantize.linear import CONTRIB, Linear, find_linears
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.recipes import Recipe
+from edgetfm.quantize.switchboard import Board
 from edgetfm.quantize.weight_only import BlockPlan, constants_of, product_in_blocks
-from edgetfm.runtime.session import Session, make_session, without_spinning
 from edgetfm.signature import Feeds
 
 CHOICE = "edgetfm_4_bit_nodes"
 """The added input: bool [products], true where 4 bits are used."""
 
 
-class BlockBoard:
+class BlockBoard(Board):
     """Answers of `model` with any of its products in 8-bit blocks and the rest as in `recipe`.
 
     names: the products that can be switched, in graph order. costs: their shares of the bytes
@@ -61,34 +57,10 @@ class BlockBoard:
         wide = replace(recipe, precision="int8-weight", rounding="nearest")
         eight = BlockPlan(copy, wide, linears, Facts(linears, left), {}, _no_tables(copy, wide))
         decide(eight, [], Memo(), progress)
-        self.names = [linear.name for linear in linears]
+        super().__init__(copy, [linear.name for linear in linears], CHOICE)
         more = [_more(linear, four, eight) for linear in linears]
         self.costs = {n: m / sum(more) for n, m in zip(self.names, more, strict=True)}
         _add_choice(copy, linears, four, eight)
-        self._model = copy
-        self._session: Session | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="edgetfm-")
-        path = Path(self._folder.name) / "board.onnx"
-        save_graph(self._model, path)
-        self._session = make_session(path, settings=without_spinning())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._session = None
-        self._folder.cleanup()
-
-    def run(self, feeds: Feeds, kept: Collection[str]) -> Feeds:
-        """The outputs with the products `kept` in 8 bits and all others in 4."""
-        assert self._session is not None
-        choice = np.array([name not in kept for name in self.names])
-        return self._session.run({**feeds, CHOICE: choice})
 
 
 def _no_tables(model: ir.Model, recipe: Recipe) -> BlockTables:

@@ -32,7 +32,41 @@ CHOICE = "edgetfm_int8_nodes"
 """The added input: bool [products], true where the int8 form is used."""
 
 
-class Switchboard:
+class Board:
+    """A graph with an input that says which of the products `names` are in the lower precision.
+
+    It is a file and a session as long as the `with` block lasts.
+    """
+
+    def __init__(self, model: ir.Model, names: Sequence[str], choice: str) -> None:
+        self.names = list(names)
+        self._model, self._choice = model, choice
+        self._session: Session | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="edgetfm-")
+        path = Path(self._folder.name) / "board.onnx"
+        save_graph(self._model, path)
+        self._session = make_session(path, settings=without_spinning())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session = None
+        self._folder.cleanup()
+
+    def run(self, feeds: Feeds, kept: Collection[str]) -> Feeds:
+        """The outputs with the products `kept` in the higher precision."""
+        assert self._session is not None
+        choice = np.array([name not in kept for name in self.names])
+        return self._session.run({**feeds, self._choice: choice})
+
+
+class Switchboard(Board):
     """Answers of `model` with any of its products in int8 and the rest in float.
 
     names: the products that can be switched, in graph order. costs: their shares of the
@@ -54,33 +88,9 @@ class Switchboard:
         plan = Plan(copy, recipe, linears, Facts(linears, left), folding=False)
         memo = Memo() if memo is None else memo
         decide(plan, feeds, memo, progress)
-        self.names = [linear.name for linear in linears]
+        super().__init__(copy, [linear.name for linear in linears], CHOICE)
         self.costs = dict(zip(self.names, _shares(linears, memo), strict=True))
         add_switches(copy, plan)
-        self._model = copy
-        self._session: Session | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="edgetfm-")
-        path = Path(self._folder.name) / "switchboard.onnx"
-        save_graph(self._model, path)
-        self._session = make_session(path, settings=without_spinning())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._session = None
-        self._folder.cleanup()
-
-    def run(self, feeds: Feeds, kept: Collection[str]) -> Feeds:
-        """The outputs with the products `kept` in float and all others in int8."""
-        assert self._session is not None
-        choice = np.array([name not in kept for name in self.names])
-        return self._session.run({**feeds, CHOICE: choice})
 
 
 def add_switches(model: ir.Model, plan: Plan) -> None:
