@@ -157,6 +157,21 @@ class FromHF:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One graph of a family that is several: the component of a bundle it becomes.
+
+    name: the component and the stem of its file, as Optimum calls it ("encoder_model",
+    "decoder_model_merged"). part: the piece of the built module whose `forward` is this graph: it
+    takes the inputs by name, in order, and returns a dict of the outputs.
+    """
+
+    name: str
+    part: Callable[[Any], torch.nn.Module]
+    inputs: Callable[[Any, str], tuple[TensorSpec, ...]]
+    outputs: Callable[[Any, str], tuple[TensorSpec, ...]]
+
+
+@dataclass(frozen=True)
 class Family:
     """One architecture.
 
@@ -164,7 +179,9 @@ class Family:
     of `inputs(config, task)` by name, in that order, and returns a dict of the task's outputs.
     config: a frozen dataclass whose fields are JSON values. cache: of decoders, what of a config
     the manifest of a bundle says: the context, the window, and the sizes of the cache. to_hf: the
-    config.json of a model that was trained here, for programs that know only Hugging Face's.
+    config.json of a model that was trained here, for programs that know only Hugging Face's. stages:
+    of encoder-decoders, the graphs it is exported as; `build`, `inputs` and `outputs` are the
+    whole, from both texts to the logits. None: one graph, 'model'.
     """
 
     name: str
@@ -176,6 +193,7 @@ class Family:
     from_hf: FromHF | None = None
     cache: Callable[[Any], dict[str, Any]] | None = None
     to_hf: Callable[[Any, str], dict[str, Any]] | None = None
+    stages: tuple[Stage, ...] = ()
 
     @property
     def streams(self) -> bool:
