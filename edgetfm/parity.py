@@ -1,22 +1,19 @@
-"""How two answers are compared, how much they may differ, and the ledger that says so."""
+"""How two answers are compared: the measures of how far one is from the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetfm.errors import InputError, ParityError
+from edgetfm.errors import ParityError
 from edgetfm.signature import Array
 from edgetfm.tasks import Output
 
 Floats = NDArray[np.float64]
-
-FLOAT_BOUND = "max_error:1e-5"
-"""What a float32 graph may differ from PyTorch: rounding in another order, nothing else."""
 
 
 @dataclass(frozen=True)
@@ -73,117 +70,6 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "relative": ("map",),
 }
 """Measure -> the kinds of outputs that have it; those not here all have."""
-
-
-def is_bound(output: str, bound_on: str) -> bool:
-    """Whether a bound on `bound_on` (names with commas between, '' is all) is on this output."""
-    return not bound_on or output in bound_on.split(",")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much may be lost, by measure: `cosine:0.995,worst_cosine:0.99`.
-
-    drop: what share of the task's own metric may be lost, written `1%`; None binds no metric.
-    """
-
-    bounds: tuple[tuple[str, float], ...]
-    drop: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The budget written as `measure:bound` or `percent%`, several separated by commas.
-
-        Raises InputError if it is none.
-        """
-        bounds: list[tuple[str, float]] = []
-        drop = None
-        for part in (part.strip() for part in text.split(",")):
-            if part.endswith("%"):
-                drop = _percent(part)
-            else:
-                bounds.append(_bound(part))
-        return cls(tuple(bounds), drop)
-
-    @classmethod
-    def of_text(cls, text: str) -> Self:
-        """The same, and '' is the budget that binds nothing."""
-        return cls.parse(text) if text else cls(())
-
-    @property
-    def of_answers(self) -> str:
-        """The part about answers, as text; it holds without labelled data. '' if there is none."""
-        return str(Budget(self.bounds))
-
-    def misses(self, measures: Measures) -> list[str]:
-        """Each bound that does not hold, in words. A measure the output lacks binds nothing."""
-        missed = []
-        for name, bound in self.bounds:
-            value = getattr(measures, name)
-            if value is None:
-                continue
-            held = value >= bound if HIGHER_IS_BETTER[name] else value <= bound
-            if not held:  # NaN holds nothing
-                sign = "<" if HIGHER_IS_BETTER[name] else ">"
-                missed.append(f"{name} {value:.6g} {sign} {_plain(bound)}")
-        return missed
-
-    def use(self, measures: Iterable[Measures]) -> float:
-        """How much of the budget these answers use up: 0 is nothing, 1 all of it, more is outside.
-
-        For cosine:0.995 a cosine of 0.9975 is half. The largest over outputs and bounds.
-        """
-        used = [0.0]
-        for measured in measures:
-            for name, bound in self.bounds:
-                value = getattr(measured, name)
-                if value is not None:
-                    lost, allowed = (
-                        (1 - value, 1 - bound) if HIGHER_IS_BETTER[name] else (value, bound)
-                    )
-                    share = lost / allowed if allowed else (0.0 if lost <= 0 else np.inf)
-                    used.append(np.inf if np.isnan(share) else max(0.0, share))
-        return float(max(used))
-
-    def __str__(self) -> str:
-        parts = [f"{name}:{_plain(bound)}" for name, bound in self.bounds]
-        if self.drop is not None:
-            parts.append(f"{_plain(round(100 * self.drop, 10))}%")
-        return ",".join(parts)
-
-
-def _percent(part: str) -> float:
-    try:
-        share = float(part[:-1]) / 100
-    except ValueError:
-        share = float("nan")
-    if not 0 <= share < 1:
-        raise InputError(
-            f"'{part}' is not a budget: write 1% for a share of the metric that --eval measures, "
-            "and a number for a measure of the answers, cosine:0.99"
-        )
-    return share
-
-
-def _bound(part: str) -> tuple[str, float]:
-    name, colon, value = part.partition(":")
-    try:
-        bound = float(value)
-    except ValueError:
-        bound = float("nan")
-    if not colon or name not in HIGHER_IS_BETTER or not np.isfinite(bound):
-        raise InputError(
-            f"'{part}' is not a budget: write measure:bound, for example cosine:0.995 "
-            f"(measures: {', '.join(HIGHER_IS_BETTER)}), or 1% of the metric that --eval measures"
-        )
-    if (bound > 1.0) if HIGHER_IS_BETTER[name] else (bound < 0.0):
-        side = "at most 1" if HIGHER_IS_BETTER[name] else "at least 0"
-        raise InputError(f"the bound of {name} is {side}, got '{part}'")
-    return name, bound
-
-
-def _plain(number: float) -> str:
-    return repr(float(number)).removesuffix(".0")  # every digit: 0.9999999 is not 1
 
 
 class Comparison:
@@ -395,92 +281,3 @@ def _rise(surprises: list[Floats]) -> float | None:
 def _share(lost: float, whole: float) -> float:
     """lost / whole; of nothing, nothing is 0 lost and anything infinite."""
     return lost / whole if whole else 0.0 if lost == 0 else float("inf")
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One step of the ledger: `name` was compared with `against` over some cases.
-
-    bound: a Budget on the outputs `bound_on` (commas between; '' is every output). A rung without
-    a bound is information. missed: the bounds that do not hold. note: why a bound is what it is,
-    or the first node that diverges. metric: the task's own metric, where labelled data was given:
-    {"name", "value", "reference", "items", ...}; such a rung has no measures.
-    """
-
-    name: str
-    against: str
-    measures: dict[str, Measures]
-    bound: str = ""
-    bound_on: str = ""
-    missed: tuple[str, ...] = ()
-    note: str = ""
-    metric: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every bound holds."""
-        return not self.missed
-
-    def to_json(self) -> dict[str, Any]:
-        """The form it has in parity.json."""
-        data = asdict(self) | {"passed": self.passed, "missed": list(self.missed)}
-        return data | {"measures": {k: m.to_json() for k, m in self.measures.items()}}
-
-
-def rung(
-    name: str,
-    against: str,
-    comparison: Comparison,
-    *,
-    bound: str = "",
-    bound_on: str = "",
-    note: str = "",
-) -> Rung:
-    """Measure a comparison and hold it against its bound; what measured nothing misses it."""
-    measures = comparison.measures()
-    missed = []
-    if bound:
-        budget = Budget.parse(bound)
-        bound_outputs = [o.name for o in comparison.outputs if is_bound(o.name, bound_on)]
-        bound_outputs = bound_outputs or [bound_on]
-        held = {name: measures[name] for name in bound_outputs if name in measures}
-        missed += [f"{name}: nothing was compared" for name in bound_outputs if name not in held]
-        for output, measured in held.items():
-            missed += [f"{output}: {miss}" for miss in budget.misses(measured)]
-        missed += [
-            f"no output of {', '.join(bound_outputs)} has the measure {name}"
-            for name, _ in budget.bounds
-            if held and all(getattr(m, name) is None for m in held.values())
-        ]
-    return Rung(name, against, measures, bound, bound_on, tuple(missed), note)
-
-
-@dataclass
-class Ledger:
-    """All rungs of a bundle, from PyTorch down to each device."""
-
-    rungs: list[Rung] = field(default_factory=list)
-    machine: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every rung holds, and there is one."""
-        return bool(self.rungs) and all(r.passed for r in self.rungs)
-
-    @property
-    def failures(self) -> list[str]:
-        """Every bound that does not hold, with its rung."""
-        return [
-            f"{r.name} against {r.against}: {miss}" + (f" ({r.note})" if r.note else "")
-            for r in self.rungs
-            for miss in r.missed
-        ]
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of parity.json."""
-        return {
-            "schema": 1,
-            "passed": self.passed,
-            "machine": self.machine,
-            "rungs": [r.to_json() for r in self.rungs],
-        }

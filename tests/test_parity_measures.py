@@ -12,16 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edgetfm.budget import Budget
 from edgetfm.errors import InputError, ParityError
-from edgetfm.parity import (
-    HIGHER_IS_BETTER,
-    Budget,
-    Comparison,
-    Ledger,
-    Measures,
-    cosine,
-    rung,
-)
+from edgetfm.ledger import Ledger, rung
+from edgetfm.parity import HIGHER_IS_BETTER, Comparison, Measures, cosine
 from edgetfm.signature import Array
 from edgetfm.tasks import TASKS, Output
 

@@ -10,20 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgetfm.budget import FLOAT_BOUND
 from edgetfm.bundle import BundleWriter, open_bundle
-from edgetfm.parity import FLOAT_BOUND, Measures, Rung, rung
-from edgetfm.proof import (
-    DEVICE_BOUNDS,
-    Subject,
-    Vectors,
-    device_rung,
-    float_rungs,
-    replay_rungs,
-    write_vectors,
-)
+from edgetfm.ledger import Rung, rung
+from edgetfm.parity import Measures
+from edgetfm.proof import DEVICE_BOUNDS, Subject, device_rung, float_rungs
 from edgetfm.runtime.session import without_spinning
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tasks import TASKS
+from edgetfm.vectors import Vectors, replay_rungs, write_vectors
 
 BUDGET = "agreement:0.99"
 

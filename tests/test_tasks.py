@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from edgetfm.budget import Budget
 from edgetfm.errors import InputError
-from edgetfm.parity import Budget
 from edgetfm.signature import Signature, TensorSpec
 from edgetfm.tasks import TASKS, Task, task_named
 

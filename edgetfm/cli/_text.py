@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetfm.cli._table import facts_text, hanging, table
-from edgetfm.parity import Ledger
+from edgetfm.ledger import Ledger
 from edgetfm.reporting.report import ledger_rows, tried_table
 from edgetfm.reporting.words import cell, label, share, size
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgetfm.budget import Budget
 from edgetfm.errors import InputError
-from edgetfm.parity import HIGHER_IS_BETTER, Budget
+from edgetfm.parity import HIGHER_IS_BETTER
 from edgetfm.reporting.chart_labels import Box, Disc, along, has_leader, place
 from edgetfm.reporting.chart_svg import inline
 from edgetfm.reporting.tried import Item, judged, metric_of, name_of

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgetfm.budget import is_bound
 from edgetfm.bundle import Manifest
-from edgetfm.parity import Ledger, Measures, Rung, is_bound
+from edgetfm.ledger import Ledger, Rung
+from edgetfm.parity import Measures
 from edgetfm.reporting.chart import Chart, draw
 from edgetfm.reporting.explained import explain
 from edgetfm.reporting.tried import Item, chosen_of, judged, metric_of, name_of

@@ -11,9 +11,11 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgetfm.budget import Budget
 from edgetfm.errors import DeviceError, QuantizationError
 from edgetfm.graphs import read_graph, save_graph
-from edgetfm.parity import Budget, Measures, Rung, rung
+from edgetfm.ledger import Rung, rung
+from edgetfm.parity import Measures
 from edgetfm.proof import answers_of, device_rung, invariant_rungs, session_run
 from edgetfm.quantize import RECIPES, Recipe, quantize_graph
 from edgetfm.quantize.plan import Memo

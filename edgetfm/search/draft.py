@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetfm.budget import Budget, is_bound
 from edgetfm.bundle import BundleWriter, Variant
-from edgetfm.parity import Budget, Ledger, Measures, is_bound
+from edgetfm.ledger import Ledger
+from edgetfm.parity import Measures
 from edgetfm.progress import Progress
 from edgetfm.proof import Subject
 from edgetfm.search.evidence import Evidence

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgetfm.budget import FLOAT_BOUND, Budget
 from edgetfm.bundle import Variant
 from edgetfm.errors import InputError, ParityError, SourceError, listed
-from edgetfm.parity import FLOAT_BOUND, Budget, rung
+from edgetfm.ledger import rung
 from edgetfm.progress import Progress
 from edgetfm.proof import Run, Subject, compare_alone, float_rungs
 from edgetfm.runtime.machine import machine

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
+from edgetfm.budget import Budget
 from edgetfm.errors import InputError, listed
-from edgetfm.parity import Budget
 from edgetfm.quantize.recipes import RECIPES
 from edgetfm.search.recipe_file import read_recipe
 

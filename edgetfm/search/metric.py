@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from edgetfm.budget import Budget, is_bound
 from edgetfm.errors import DataError, InputError
-from edgetfm.parity import HIGHER_IS_BETTER, MEASURED, Budget, Rung, is_bound
+from edgetfm.ledger import Rung
+from edgetfm.parity import HIGHER_IS_BETTER, MEASURED
 from edgetfm.proof import Run, Subject, session_run
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.scoring.evaluation import UserMetric, read_eval

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgetfm.budget import Budget
 from edgetfm.errors import QuantizationError
 from edgetfm.graphs import read_graph
-from edgetfm.parity import Budget
 from edgetfm.proof import answers_of
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.recipes import Precision

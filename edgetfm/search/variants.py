@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from edgetfm.budget import Budget
 from edgetfm.bundle import SUFFIXES, Bundle, Manifest, Variant
 from edgetfm.errors import BudgetError, InputError, listed
 from edgetfm.graphs import read_graph, write_graph
-from edgetfm.parity import Budget
-from edgetfm.proof import answers_of, session_run, write_vectors
+from edgetfm.proof import answers_of, session_run
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.saturation import overflows
 from edgetfm.quantize.targets import TARGETS, objections, this_machine
@@ -30,6 +30,7 @@ from edgetfm.search.draft import FP32, Draft
 from edgetfm.search.goal import Goal
 from edgetfm.search.recipe_file import KeptRecipe, read_recipe
 from edgetfm.search.search import journal_for, search
+from edgetfm.vectors import write_vectors
 
 
 def choose(draft: Draft, goal: Goal, output: Path) -> str:

@@ -12,9 +12,10 @@ from edgetfm.bundle import Bundle, open_bundle
 from edgetfm.errors import InputError, listed
 from edgetfm.parity import Measures
 from edgetfm.progress import Progress, quiet
-from edgetfm.proof import Subject, answers_of, read_vectors
+from edgetfm.proof import Subject, answers_of
 from edgetfm.runtime.tuning import Timing, compare_latency
 from edgetfm.signature import Feeds, TensorSpec
+from edgetfm.vectors import read_vectors
 from edgetfm.workflow.inspect import inspect_bundle
 
 Place = str | os.PathLike[str]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.bundle import Bundle, Component, Manifest
-from edgetfm.parity import Ledger
+from edgetfm.ledger import Ledger
 from edgetfm.runtime.machine import runtime_version
 from edgetfm.search.draft import Draft
 

@@ -12,7 +12,7 @@ from edgetfm.errors import InputError
 from edgetfm.foreign.files import is_foreign
 from edgetfm.foreign.model import check_output, open_foreign
 from edgetfm.progress import Progress, quiet
-from edgetfm.proof import VECTOR_FILES, Subject, read_vectors, session_run
+from edgetfm.proof import Subject, session_run
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.draft import Draft
 from edgetfm.search.evidence import gather
@@ -20,6 +20,7 @@ from edgetfm.search.float_graph import ask, prove_float
 from edgetfm.search.goal import AnyPath, Goal, Wanted
 from edgetfm.search.metric import bind_metric, read_metric
 from edgetfm.search.variants import choose, finish
+from edgetfm.vectors import VECTOR_FILES, read_vectors
 from edgetfm.workflow.build import build_bundle
 from edgetfm.workflow.made import ExportResult, made_result, versions
 

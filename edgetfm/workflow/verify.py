@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgetfm.budget import FLOAT_BOUND, Budget
 from edgetfm.bundle import Bundle, open_bundle
 from edgetfm.errors import InputError
-from edgetfm.parity import FLOAT_BOUND, Budget, Ledger, Rung, rung
+from edgetfm.ledger import Ledger, Rung, rung
 from edgetfm.progress import Progress, quiet
-from edgetfm.proof import Subject, answers_of, read_vectors, replay_rungs
+from edgetfm.proof import Subject, answers_of
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.evidence import gather
 from edgetfm.search.float_graph import ask
 from edgetfm.search.goal import AnyPath, Goal
+from edgetfm.vectors import read_vectors, replay_rungs
 from edgetfm.workflow.build import open_model
 
 if TYPE_CHECKING:

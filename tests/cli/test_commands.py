@@ -17,7 +17,8 @@ import pytest
 
 import edgetfm.workflow.verify
 from edgetfm.cli import main
-from edgetfm.parity import Ledger, Measures, Rung
+from edgetfm.ledger import Ledger, Rung
+from edgetfm.parity import Measures
 
 Json = dict[str, Any]
 

@@ -9,7 +9,8 @@ import pytest
 
 from edgetfm.cli._table import facts_text, table, width
 from edgetfm.cli._text import ledger_text, tried_text
-from edgetfm.parity import Ledger, Measures, Rung
+from edgetfm.ledger import Ledger, Rung
+from edgetfm.parity import Measures
 
 DEVICE = "cosine:0.999,worst_cosine:0.995,max_error:0.05"
 

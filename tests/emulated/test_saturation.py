@@ -12,10 +12,10 @@ import onnx
 import pytest
 
 from edgetfm.bundle import open_bundle
-from edgetfm.proof import read_vectors
 from edgetfm.quantize.items import items
 from edgetfm.quantize.saturation import overflows, pair_overflow, sample
 from edgetfm.runtime._ort import ort
+from edgetfm.vectors import read_vectors
 from edgetfm.workflow.export import export_model
 from tests.conftest import make_tiny_hf
 

@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from edgetfm.bundle import open_bundle
-from edgetfm.proof import Subject, device_rung, read_vectors
+from edgetfm.proof import Subject, device_rung
+from edgetfm.vectors import read_vectors
 from tests.interop.programs import HERE, Bundles, run
 from tests.interop.rows import MINILM, PRECISIONS, RUNTIMES, pinned
 

@@ -19,7 +19,7 @@ import pytest
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError
 from edgetfm.graphs import read_graph, save_graph
-from edgetfm.parity import rung
+from edgetfm.ledger import rung
 from edgetfm.proof import DEVICE_BOUNDS, Subject, answers_of
 from edgetfm.quantize import RECIPES, quantize_graph, read_calibration
 from edgetfm.quantize.edges import MARGIN, Edge, all_edges

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from edgetfm import export_model
+from edgetfm.budget import Budget
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import BudgetError
-from edgetfm.parity import Budget
 from edgetfm.search.metric import BoundMetric
 from tests.conftest import Exported
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetfm import quantize_bundle
 from edgetfm.errors import BudgetError, QuantizationError
-from edgetfm.parity import Rung
+from edgetfm.ledger import Rung
 from edgetfm.quantize import RECIPES
 from edgetfm.search.candidates import Candidate, Tried
 from edgetfm.search.goal import Goal

@@ -19,10 +19,11 @@ from edgetfm.cli import main
 from edgetfm.cli._text import comparison_text
 from edgetfm.errors import BundleError, InputError
 from edgetfm.graphs import read_graph, write_graph
-from edgetfm.parity import Ledger, rung
-from edgetfm.proof import Subject, answers_of, write_vectors
+from edgetfm.ledger import Ledger, rung
+from edgetfm.proof import Subject, answers_of
 from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.signature import Feeds
+from edgetfm.vectors import write_vectors
 from edgetfm.workflow.compare import BundleComparison, _recipe_differences, compare_bundles
 
 

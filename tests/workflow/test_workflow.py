@@ -11,8 +11,8 @@ import pytest
 from edgetfm import export_model, load, quantize_bundle, verify_bundle
 from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.errors import BudgetError, BundleError, DataError, InputError, OutputError, ParityError
-from edgetfm.proof import read_vectors
 from edgetfm.runtime.tuning import ROUNDS
+from edgetfm.vectors import read_vectors
 from edgetfm.workflow.inspect import inspect_bundle
 from edgetfm.workflow.made import ExportResult
 
