@@ -179,9 +179,9 @@ class Family:
     of `inputs(config, task)` by name, in that order, and returns a dict of the task's outputs.
     config: a frozen dataclass whose fields are JSON values. cache: of decoders, what of a config
     the manifest of a bundle says: the context, the window, and the sizes of the cache. to_hf: the
-    config.json of a model that was trained here, for programs that know only Hugging Face's. stages:
-    of encoder-decoders, the graphs it is exported as; `build`, `inputs` and `outputs` are the
-    whole, from both texts to the logits. None: one graph, 'model'.
+    config.json of a model that was trained here, for programs that know only Hugging Face's.
+    stages: of encoder-decoders, the graphs it is exported as; `build`, `inputs` and `outputs` are
+    the whole, from both texts to the logits. None: one graph, 'model'.
     """
 
     name: str
