@@ -30,6 +30,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     "gpt2": {"n_layer": 2, "n_head": 4, "n_embd": 64, "n_positions": CONTEXT},
     "llama": {},
     "mistral": {"sliding_window": 6},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2": {},
     "qwen3": {},
     "gemma3_text": {

@@ -37,6 +37,7 @@ TABLE: dict[str, Row] = {
         ("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),
         ("text-generation",),
     ),
+    "moe": Row("edgetfm.models.moe", ("mixtral",), ("text-generation",)),
     "vit": Row(
         "edgetfm.models.vit",
         ("vit", "deit"),

@@ -21,12 +21,14 @@ def check_config(
     counts: Iterable[str],
     activations: Iterable[str],
     divides: Iterable[tuple[str, str]],
+    at_most: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Raise a SourceError that lists every field of the wrong type or value.
 
     counts: fields that are at least 1. activations: fields that name one. divides: pairs of
-    fields, the first of which divides the second; pairs of pairs divide side by side. No size is
-    above LARGEST, `layers` not above DEEPEST, a dropout not above 1.
+    fields, the first of which divides the second; pairs of pairs divide side by side. at_most:
+    pairs of fields, the first of which is not above the second. No size is above LARGEST,
+    `layers` not above DEEPEST, a dropout not above 1.
     """
     problems = _wrong_types(config)
     if not problems:
@@ -43,6 +45,10 @@ def check_config(
             small, large = (getattr(config, n) for n in (part, whole))
             if any(b % a for a, b in zip(_sides(small), _sides(large), strict=True)):
                 problems.append(f"{part} ({small}) does not divide {whole} ({large})")
+        for part, whole in at_most:
+            small, large = (getattr(config, n) for n in (part, whole))
+            if small > large:
+                problems.append(f"{part} is {small}, expected at most {whole} ({large})")
     if problems:
         raise SourceError(f"this {type(config).__name__} cannot be used:\n{listed(problems)}")
 

@@ -1,0 +1,69 @@
+"""Feed-forwards of which each token takes a few (Shazeer et al. 2017, Fedus et al. 2021).
+
+https://arxiv.org/abs/1701.06538 and https://arxiv.org/abs/2101.03961; the weights of the chosen
+add up to 1, as in Mixtral (Jiang et al. 2024, https://arxiv.org/abs/2401.04088).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.linear import Linear
+
+
+class MixtureOfExperts(nn.Module):
+    """Each token through `chosen` of the `experts`, as the router weighs them: [..., width].
+
+    An expert reads the tokens that were sent to it and no others, in a graph too: an expert
+    nobody was sent to multiplies a matrix of no rows, which reads none of its weights. Its
+    products are products like any other's, so quantizers reach them.
+    """
+
+    def __init__(
+        self, width: int, experts: int, chosen: int, expert: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.chosen = chosen
+        self.router = Linear(width, experts, bias=False)
+        self.experts = nn.ModuleList(expert() for _ in range(experts))
+        self.shares: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In training the router's probabilities [tokens, experts] are left in `shares`."""
+        tokens = x.reshape(-1, x.shape[-1])
+        shares = torch.softmax(self.router(tokens), dim=-1)
+        if self.training:
+            self.shares = shares
+        best, which = torch.topk(shares, self.chosen, dim=-1)
+        best = best / best.sum(dim=-1, keepdim=True)
+        weights = torch.zeros_like(shares).scatter(1, which, best)
+        out = torch.zeros_like(tokens)
+        for weight, expert in zip(weights.unbind(dim=1), self.experts, strict=True):
+            sent = torch.nonzero(weight)[:, 0]
+            y = expert(tokens[sent]) * weight[sent, None]
+            out = out.index_add(0, sent, y)
+        return out.reshape(x.shape)
+
+
+def balance_loss(module: nn.Module, attention_mask: Tensor | None = None) -> Tensor:
+    """How unevenly the last training step used the experts of `module`: 1 to their number.
+
+    The loss of Switch Transformers, equation 4, over all layers at once: what share of the
+    choices an expert had, times its mean probability, summed and times the number of experts.
+    attention_mask: [batch, sequence], 1 for tokens that count.
+    """
+    layers = [part for part in module.modules() if isinstance(part, MixtureOfExperts)]
+    shares = torch.cat([part.shares for part in layers if part.shares is not None])
+    experts = shares.shape[1]
+    counts = torch.ones(shares.shape[0], device=shares.device)
+    if attention_mask is not None:
+        counts = attention_mask.reshape(-1).to(counts).repeat(len(layers))
+    which = torch.topk(shares, layers[0].chosen, dim=-1).indices
+    chosen = torch.zeros_like(shares).scatter(1, which, 1.0)
+    tokens = counts.sum()
+    used = (chosen * counts[:, None]).sum(dim=0) / tokens
+    likely = (shares * counts[:, None]).sum(dim=0) / tokens
+    return (used * likely).sum() * experts

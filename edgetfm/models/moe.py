@@ -1,0 +1,233 @@
+"""A decoder whose feed-forwards are routed experts: Mixtral.
+
+Jiang et al. 2024, https://arxiv.org/abs/2401.04088; everything but the experts is as in Llama.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.experts import MixtureOfExperts, balance_loss
+from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
+from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
+from edgetfm.layers.linear import Linear
+from edgetfm.layers.norms import RMSNorm
+from edgetfm.layers.rotary import Rotary
+from edgetfm.models._config import check_config
+from edgetfm.models._decoder import (
+    answer,
+    cache_of,
+    decoder_inputs,
+    decoder_outputs,
+    kept_rows,
+    past_of,
+)
+from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
+from edgetfm.models._hf import Reader
+from edgetfm.models._rope import read_rotary
+
+
+@dataclass(frozen=True)
+class MoEConfig:
+    """The sizes of a decoder.
+
+    experts: feed-forwards of a layer, each of `inner` units; chosen: how many a token takes.
+    balance: the weight of the load-balancing loss in training. context: the most tokens, prompt
+    and answer together. window: a token sees itself and the window - 1 before it; 0 is all.
+    rope_*: see `Rotary`.
+    """
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    inner: int
+    context: int
+    experts: int = 8
+    chosen: int = 2
+    balance: float = 0.01
+    activation: str = "silu"
+    eps: float = 1e-5
+    dropout: float = 0.0
+    tied: bool = False
+    window: int = 0
+    rope_base: float = 10_000.0
+    rope_scaling: str = "default"
+    rope_factor: float = 1.0
+    rope_original: int = 0
+    rope_low: float = 1.0
+    rope_high: float = 4.0
+    rope_amplitude: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_config(
+            self,
+            counts=("vocabulary", "width", "layers", "heads", "kv_heads", "head_size", "inner",
+                    "context", "experts", "chosen"),
+            activations=("activation",),
+            divides=(("kv_heads", "heads"),),
+            at_most=(("chosen", "experts"),),
+        )  # fmt: skip
+
+    @property
+    def rotary(self) -> Rotary:
+        """The positions."""
+        return Rotary(
+            self.rope_base, self.rope_scaling, self.rope_factor, self.rope_original,
+            self.rope_low, self.rope_high, self.rope_amplitude,
+        )  # fmt: skip
+
+    @property
+    def longest(self) -> int:
+        """The most tokens a text may have."""
+        return self.context
+
+    @property
+    def sees(self) -> int | None:
+        """How many tokens a layer sees; None is all of them."""
+        return self.window or None
+
+
+class Layer(nn.Module):
+    """Attention and the experts, each of its normalized input and added to it."""
+
+    def __init__(self, c: MoEConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(c.width, c.eps)
+        self.attention = GroupedQueryAttention(
+            c.width, c.heads, c.kv_heads, c.head_size, scale=c.head_size**-0.5, window=c.window
+        )
+        self.feed_forward_norm = RMSNorm(c.width, c.eps)
+        self.feed_forward = MixtureOfExperts(
+            c.width, c.experts, c.chosen, lambda: GatedFeedForward(c.width, c.inner, c.activation)
+        )
+        self.dropout = nn.Dropout(c.dropout)
+
+    def forward(
+        self, x: Tensor, timeline: Timeline, past: Cache, tables: Cache
+    ) -> tuple[Tensor, Cache]:
+        """`x` is [batch, sequence, width]."""
+        mixed, present = self.attention(self.attention_norm(x), timeline, past, tables)
+        x = x + self.dropout(mixed)
+        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return x, present
+
+
+class MoE(nn.Module):
+    """The decoder with its head: tokens and a past to logits and a longer past."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, c: MoEConfig, task: str) -> None:
+        super().__init__()
+        self.config = c
+        self.words = nn.Embedding(c.vocabulary, c.width)
+        self.dropout = nn.Dropout(c.dropout)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.norm = RMSNorm(c.width, c.eps)
+        if not c.tied:
+            self.head = Linear(c.width, c.vocabulary, bias=False)
+        cos, sin = c.rotary.tables(c.head_size, c.context)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        past_key_values: dict[str, Tensor] | None = None,
+        num_logits_to_keep: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`.
+
+        Without a past the tokens are whole texts, and without a number all logits are given.
+        """
+        c = self.config
+        timeline = Timeline.of_mask(attention_mask)
+        x = self.dropout(self.words(input_ids))
+        presents = []
+        pasts = past_of(past_key_values, c, input_ids.shape[0])
+        for layer, past in zip(self.layers, pasts, strict=True):
+            x, present = layer(x, timeline, past, (self.cos, self.sin))
+            presents.append(present)
+        x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
+        logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
+        return answer(logits, presents)
+
+    def extra_loss(self, attention_mask: Tensor | None = None) -> Tensor:
+        """What training adds to its loss after a step: the experts' balance, by its weight."""
+        return balance_loss(self, attention_mask) * self.config.balance
+
+
+def _config_from_hf(hf: Mapping[str, Any], task: str) -> MoEConfig:
+    """The config of a Mixtral; a SourceError for what the family cannot honour."""
+    read = Reader(hf, "moe")
+    heads, width = read.size("num_attention_heads"), read.size("hidden_size")
+    kv_heads = read.whole("num_key_value_heads", heads)
+    read.divides("num_key_value_heads", max(1, kv_heads), "num_attention_heads", heads)
+    experts, chosen = read.size("num_local_experts"), read.size("num_experts_per_tok")
+    if chosen > experts:
+        read.problems.append(f"num_experts_per_tok is {chosen}, of {experts} num_local_experts")
+    rotary, _ = read_rotary(hf, read)
+    values: dict[str, Any] = dict(
+        vocabulary=read.size("vocab_size"),
+        width=width,
+        layers=read.size("num_hidden_layers"),
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=read.whole("head_dim", width // heads),
+        inner=read.size("intermediate_size"),
+        context=read.size("max_position_embeddings"),
+        experts=experts,
+        chosen=chosen,
+        balance=read.number("router_aux_loss_coef", 0.001),
+        activation=read.one_of("hidden_act", ACTIVATIONS, "silu"),
+        eps=read.number("rms_norm_eps", 1e-5),
+        tied=bool(hf.get("tie_word_embeddings", False)),
+        window=read.whole("sliding_window", 0),
+        **rotary,
+    )
+    read.finish()
+    return MoEConfig(**values)
+
+
+FAMILY = Family(
+    name="moe",
+    tasks=("text-generation",),
+    config=MoEConfig,
+    build=MoE,
+    inputs=decoder_inputs,
+    outputs=decoder_outputs,
+    cache=cache_of,
+    from_hf=FromHF(
+        model_types=("mixtral",),
+        config=_config_from_hf,
+        weights=(
+            Rename(r"^model\.", ""),
+            Drop(r"rotary_emb\.inv_freq$"),  # a buffer of old checkpoints
+            Rename(r"^embed_tokens\.", "words."),
+            Rename(r"^lm_head\.", "head."),
+            Rename(r"\.self_attn\.o_proj\.", ".attention.out."),
+            Rename(r"\.self_attn\.([qkv])_proj\.", r".attention.\1."),
+            Rename(r"\.block_sparse_moe\.gate\.", ".feed_forward.router."),
+            Rename(r"\.block_sparse_moe\.experts\.", ".feed_forward.experts."),
+            Rename(r"(\.experts\.\d+)\.w1\.", r"\1.gate."),
+            Rename(r"(\.experts\.\d+)\.w2\.", r"\1.down."),
+            Rename(r"(\.experts\.\d+)\.w3\.", r"\1.up."),
+            Rename(r"\.input_layernorm\.", ".attention_norm."),
+            Rename(r"\.post_attention_layernorm\.", ".feed_forward_norm."),
+            Pack(("q", "k", "v"), "qkv"),
+            Pack(("gate", "up"), "gate_up"),
+            Transpose(r"(\.|^)(qkv|out|router|gate_up|down|head)\.weight$"),
+        ),
+        elsewhere=r"^head\.",  # some checkpoints keep a copy of tied embeddings
+    ),
+)
