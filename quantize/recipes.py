@@ -186,6 +186,10 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
+FOR_DECODERS: tuple[Precision, ...] = ("int4", "int8-weight", "fp16")
+"""What a decoder can be. Where activations are rounded to one scale a tensor, an answer depends on
+how a text is cut into steps."""
+
 DECODER_BLOCKS = (128, 64, 32)
 """Blocks of a decoder's int4, the smallest file first: every token reads all weights, so it is the
 fastest too. Where a weight's inputs are no multiple of a size, that weight takes a smaller one."""

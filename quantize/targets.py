@@ -106,6 +106,15 @@ def objections(precision: Precision, targets: Iterable[Target]) -> list[str]:
     ]
 
 
+def liked(names: Iterable[str]) -> list[Precision]:
+    """The precisions that every one of these targets can use, as the first of them likes them.
+
+    Without names, those of an x86 CPU with VNNI.
+    """
+    targets = [TARGETS[name] for name in names] or [TARGETS["x86-vnni"]]
+    return [p for p in targets[0].likes if not objections(p, targets)]
+
+
 def this_machine() -> str | None:
     """The name of the target that this machine's CPU is, None where that is not known."""
     features = cpu_features()

@@ -11,8 +11,10 @@ from typing import Any, Literal, TypedDict, cast
 
 from edgetfm.budget import Budget
 from edgetfm.errors import InputError, listed
-from edgetfm.quantize.recipes import RECIPES
+from edgetfm.quantize.recipes import FOR_DECODERS, RECIPES, Precision
+from edgetfm.quantize.targets import TARGETS, liked, objections, parse_targets
 from edgetfm.search.recipe_file import read_recipe
+from edgetfm.tasks import Task
 
 AnyPath = str | os.PathLike[str]
 
@@ -120,12 +122,42 @@ class Goal:
         """Whether anything but float32 is wanted."""
         return self.quantize is not None or self.recipe is not None
 
+    @property
+    def precision(self) -> Precision | None:
+        """The one precision that is asked for, by its name or by a recipe."""
+        if self.recipe is not None:
+            return read_recipe(self.recipe).recipe.precision
+        recipe = RECIPES.get(self.quantize or "")
+        return None if recipe is None else recipe.precision
+
+    def check(self, task: Task) -> None:
+        """InputError for a form that a model of this task, or one of the targets, cannot have."""
+        wanted, targets = self.precision, [TARGETS[name] for name in self.targets]
+        problems = [] if wanted is None else objections(wanted, targets)
+        if task.generates and self.quantizes:
+            problems += _not_for_decoders(wanted, self.targets)
+        if problems:
+            raise InputError(listed(problems))
+
+
+def _not_for_decoders(wanted: Precision | None, targets: tuple[str, ...]) -> list[str]:
+    """Why a decoder cannot have this form, or for 'auto' (None) none that its targets like."""
+    takes = ", ".join(FOR_DECODERS)
+    if wanted is None:
+        names = ", ".join(targets)
+        suiting = set(liked(targets)) & set(FOR_DECODERS)
+        return [] if suiting else [f"a decoder for {names} is not made: it can be {takes}"]
+    if wanted in FOR_DECODERS:
+        return []
+    return [
+        f"a decoder cannot be {wanted}, whose rounding of activations depends on how a text is "
+        f"cut into steps: it can be {takes}"
+    ]
+
 
 def _targets(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
-    from edgetfm.quantize.targets import parse_targets
-
     return tuple(target.name for target in parse_targets(text))
 
 

@@ -19,10 +19,10 @@ from edgetfm.errors import QuantizationError
 from edgetfm.graphs import read_graph
 from edgetfm.proof import answers_of
 from edgetfm.quantize import RECIPES, Recipe
-from edgetfm.quantize.recipes import Precision
+from edgetfm.quantize.recipes import FOR_DECODERS
 from edgetfm.quantize.search import Effect, Sensitivity, find_sensitive
 from edgetfm.quantize.switchboard import Switchboard
-from edgetfm.quantize.targets import TARGETS, objections
+from edgetfm.quantize.targets import liked
 from edgetfm.search.candidates import Candidate, Workshop, recipe_called
 from edgetfm.search.journal import Journal
 from edgetfm.signature import Feeds
@@ -44,10 +44,6 @@ TUNING_BATCHES = 8
 NEVER = 1e9
 """A gain that no Mul reaches: smoothing only where it costs nothing."""
 
-FOR_DECODERS: tuple[Precision, ...] = ("int4", "int8-weight")
-"""What a decoder is tried in. The scale of a whole activation in int8 depends on how a text is cut
-into steps, and a token reads every weight once, so that bytes are time."""
-
 Nodes = tuple[str, ...]
 
 GROWTH = 1.6
@@ -60,19 +56,19 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
     Those made stand in `shop.candidates`; one that onnxruntime does not run is noted and passed
     over. Out of time, no new one is begun.
     """
-    liked = _liked(shop)
-    in_blocks = [name for name in FOR_DECODERS if name in liked]
-    if shop.draft.subject.task.generates and in_blocks:
-        for name in in_blocks:
-            _attempt(shop, name, recipe_called(name, shop.draft), "a token reads every weight")
+    likes = liked(shop.targets)
+    if shop.draft.subject.task.generates:
+        for name in FOR_DECODERS:
+            if name in likes:
+                _attempt(shop, name, recipe_called(name, shop.draft), "a token reads every weight")
         return
-    if "int8" not in liked:
-        for name in liked:
+    if "int8" not in likes:
+        for name in likes:
             made = _attempt(shop, name, recipe_called(name, shop.draft), "what the targets like")
             if made is not None and made.inside:
                 return
         return
-    if prefer == "size" and "int4" in liked:
+    if prefer == "size" and "int4" in likes:
         _attempt(shop, "int4", recipe_called("int4", shop.draft), "the smallest")
     base = _attempt(shop, "int8", RECIPES["int8"], "every matrix product in int8")
     if base is not None and base.inside:
@@ -81,17 +77,11 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
             note = "without the Muls that smoothing adds"
             _attempt(shop, "int8, free smoothing", cheaper, note, room=ROOM)
         return
-    if "int8-weight" in liked:
+    if "int8-weight" in likes:
         note = "nothing depends on the scale of a whole activation"
         _attempt(shop, "int8-weight", recipe_called("int8-weight", shop.draft), note)
     if base is not None and not shop.out_of_time():
         _repair(shop, base, journal)
-
-
-def _liked(shop: Workshop) -> list[Precision]:
-    """The precisions that every target can use, in the order of the first target's liking."""
-    targets = [TARGETS[name] for name in shop.targets] or [TARGETS["x86-vnni"]]
-    return [p for p in targets[0].likes if not objections(p, targets)]
 
 
 def _attempt(

@@ -14,12 +14,12 @@ from typing import Any
 
 from edgetfm.budget import Budget
 from edgetfm.bundle import SUFFIXES, Bundle, Manifest, Variant
-from edgetfm.errors import BudgetError, InputError, listed
+from edgetfm.errors import BudgetError, listed
 from edgetfm.graphs import read_graph, write_graph
 from edgetfm.proof import answers_of, session_run
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.saturation import overflows
-from edgetfm.quantize.targets import TARGETS, objections, this_machine
+from edgetfm.quantize.targets import this_machine
 from edgetfm.reporting.report import model_card, report_page
 from edgetfm.runtime.divergence import first_divergence
 from edgetfm.runtime.machine import runtime_version
@@ -28,7 +28,7 @@ from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
 from edgetfm.search.candidates import Candidate, Tried, Workshop, probe, recipe_called
 from edgetfm.search.draft import FP32, Draft
 from edgetfm.search.goal import Goal
-from edgetfm.search.recipe_file import KeptRecipe, read_recipe
+from edgetfm.search.recipe_file import read_recipe
 from edgetfm.search.search import journal_for, search
 from edgetfm.vectors import write_vectors
 
@@ -46,8 +46,6 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
         session = None if kept is None else kept.session
         deadline = time.monotonic() + goal.seconds
         shop = Workshop(draft, Path(folder), goal.targets, deadline, session)
-        if refused := _refused(kept, goal):
-            raise InputError(listed(refused))
         if kept is not None:
             draft.notes += kept.differences(draft.evidence.facts)
             shop.make(kept.recipe.name, kept.recipe, f"the recipe of {goal.recipe}")
@@ -78,13 +76,6 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
         _saturation(draft, best)
         _profile(draft, best)
         return precision
-
-
-def _refused(kept: KeptRecipe | None, goal: Goal) -> list[str]:
-    """Why the targets cannot use the one precision that was asked for, [] if they can."""
-    recipe = RECIPES.get(goal.quantize or "") if kept is None else kept.recipe
-    targets = [TARGETS[name] for name in goal.targets]
-    return objections(recipe.precision, targets) if recipe else []
 
 
 def _about(draft: Draft, goal: Goal) -> dict[str, Any]:

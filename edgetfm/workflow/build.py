@@ -68,6 +68,7 @@ def build_bundle(
     started: when the work began, by time.perf_counter.
     """
     subject = opened.subject
+    goal.check(subject.task)
     labelled = read_metric(goal, subject, opened.labels)
     with BundleWriter(output, force=force) as writer:
         for name, data in opened.assets.items():

@@ -66,6 +66,7 @@ def quantize_bundle(
     signature = manifest.components["model"].signature
     subject = Subject.of_bundle(manifest)
     kind = subject.task
+    goal.check(kind)
     labelled = read_metric(goal, subject, manifest.labels)
     in_place = output is None
     with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
