@@ -31,16 +31,29 @@ class SelfAttention(nn.Module):
     Query, key and value come from one multiplication, in this order along the outputs. With the
     sequence first, the permutations before the two products are ones that ONNX Runtime merges
     into them (FusedMatMul with transposed batches): 3 % of an int8 encoder.
+
+    head_size: the units of a head, if not width / heads. scale: of the scores, if not one over
+    the root of a head's size.
     """
 
     def __init__(
-        self, width: int, heads: int, *, qkv_bias: bool = True, dropout: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        *,
+        head_size: int | None = None,
+        scale: float | None = None,
+        qkv_bias: bool = True,
+        out_bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.heads, self.head_width = heads, width // heads
-        self.scale = self.head_width**-0.5
-        self.qkv = Linear(width, 3 * width, bias=qkv_bias)
-        self.out = Linear(width, width)
+        self.heads = heads
+        self.head_width = width // heads if head_size is None else head_size
+        self.scale = self.head_width**-0.5 if scale is None else scale
+        inner = heads * self.head_width
+        self.qkv = Linear(width, 3 * inner, bias=qkv_bias)
+        self.out = Linear(inner, width, bias=out_bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -54,7 +67,7 @@ class SelfAttention(nn.Module):
             scores = scores + bias
         weights = self.dropout(torch.softmax(scores, dim=-1))
         mixed = torch.matmul(weights, value.permute(1, 2, 0, 3))
-        mixed = mixed.permute(2, 0, 1, 3).reshape(x.shape)
+        mixed = mixed.permute(2, 0, 1, 3).reshape(*x.shape[:2], -1)
         out: Tensor = self.out(mixed)
         return out
 

@@ -45,10 +45,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class FeedForward(nn.Module):
     """Linear, activation, linear: [..., width] -> [..., width] through `inner` units."""
 
-    def __init__(self, width: int, inner: int, activation: str) -> None:
+    def __init__(self, width: int, inner: int, activation: str, *, bias: bool = True) -> None:
         super().__init__()
-        self.up = Linear(width, inner)
-        self.down = Linear(inner, width)
+        self.up = Linear(width, inner, bias=bias)
+        self.down = Linear(inner, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:

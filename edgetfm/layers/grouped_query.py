@@ -46,6 +46,18 @@ class Timeline:
             torch.scalar_tensor(total, dtype=torch.int32),
         )
 
+    @classmethod
+    def after(cls, past: int, batch: int, sequence: int, device: torch.device) -> Timeline:
+        """Rows without padding: `sequence` tokens of each, behind `past` others."""
+        total = past + sequence
+        lengths = torch.full((batch,), total, dtype=torch.int64, device=device)
+        return cls(
+            lengths,
+            (lengths - 1).to(torch.int32),
+            total,
+            torch.scalar_tensor(total, dtype=torch.int32),
+        )
+
     def places(self, sequence: int) -> Tensor:
         """The position of each of the step's `sequence` tokens, int64 [batch, sequence]."""
         start = (self.lengths - sequence).clamp(min=0)
@@ -96,9 +108,17 @@ class GroupedQueryAttention(nn.Module):
         self.norms = norm_eps is not None
 
     def forward(
-        self, x: Tensor, timeline: Timeline, past: Cache, tables: Cache | None
+        self,
+        x: Tensor,
+        timeline: Timeline,
+        past: Cache,
+        tables: Cache | None,
+        bias: Tensor | None = None,
     ) -> tuple[Tensor, Cache]:
-        """`tables` are the rotary cos and sin, None for positions that were added before."""
+        """`tables` are the rotary cos and sin, None for positions that were added before.
+
+        bias: added to the scores, [1, heads, sequence, total].
+        """
         packed = self.qkv(x)
         parts: tuple[Tensor, ...] = (packed,)
         exporting = torch.compiler.is_exporting()
@@ -110,9 +130,9 @@ class GroupedQueryAttention(nn.Module):
                 key = self.k_norm(self._apart(key)).reshape(key.shape)
             parts = (query, key, value)
         mixed, present = (
-            self._node(parts, timeline, past, tables)
+            self._node(parts, timeline, past, tables, bias)
             if exporting
-            else self._written_out(parts, timeline, past, tables)
+            else self._written_out(parts, timeline, past, tables, bias)
         )
         out: Tensor = self.out(mixed)
         return out, present
@@ -122,7 +142,12 @@ class GroupedQueryAttention(nn.Module):
         return x.reshape(*x.shape[:2], -1, self.head_size)
 
     def _node(
-        self, parts: tuple[Tensor, ...], timeline: Timeline, past: Cache, tables: Cache | None
+        self,
+        parts: tuple[Tensor, ...],
+        timeline: Timeline,
+        past: Cache,
+        tables: Cache | None,
+        bias: Tensor | None,
     ) -> tuple[Tensor, Cache]:
         """The operator that runtimes have, https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md."""
         query, key, value = parts if len(parts) == 3 else (parts[0], None, None)
@@ -137,9 +162,12 @@ class GroupedQueryAttention(nn.Module):
             attributes["local_window_size"] = self.window
         batch, sequence = query.shape[:2]
         cache = [batch, self.kv_heads, timeline.total, self.head_size]
+        turns = tables or ()
+        if bias is not None:  # behind the tables and the positions
+            turns = (*(tables or (None, None)), None, bias)
         mixed, *present = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
-            (query, key, value, *past, timeline.last, timeline.total_tensor, *(tables or ())),
+            (query, key, value, *past, timeline.last, timeline.total_tensor, *turns),
             attributes,
             dtypes=[torch.float32] * 3,
             shapes=[[batch, sequence, self.heads * self.head_size], cache, cache],
@@ -148,7 +176,12 @@ class GroupedQueryAttention(nn.Module):
         return mixed, (present[0], present[1])
 
     def _written_out(
-        self, parts: tuple[Tensor, ...], timeline: Timeline, past: Cache, tables: Cache | None
+        self,
+        parts: tuple[Tensor, ...],
+        timeline: Timeline,
+        past: Cache,
+        tables: Cache | None,
+        bias: Tensor | None,
     ) -> tuple[Tensor, Cache]:
         """softmax(QK^T * scale) V over all tokens so far, as the operator computes it."""
         query, key, value = (self._apart(part).transpose(1, 2) for part in parts)
@@ -164,6 +197,8 @@ class GroupedQueryAttention(nn.Module):
         keys, values = present
         grouped = query.reshape(batch, self.kv_heads, -1, sequence, self.head_size)
         scores = torch.matmul(grouped, keys[:, :, None].transpose(-1, -2)) * self.scale
+        if bias is not None:
+            scores = scores + bias.reshape(1, self.kv_heads, -1, *bias.shape[2:])
         slots = torch.arange(keys.shape[2], device=places.device)
         seen = slots <= places[:, :, None]
         if self.window:

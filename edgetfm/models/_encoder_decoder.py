@@ -1,0 +1,293 @@
+"""What every encoder-decoder shares: its two graphs, their tensors, and a step of the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.cross_attention import CrossAttention, cross_bias
+from edgetfm.layers.grouped_query import Cache, Timeline
+from edgetfm.layers.linear import Linear
+from edgetfm.models._family import Stage
+from edgetfm.signature import PAST, PRESENT, TensorSpec
+
+ENCODER, DECODER = "encoder_model", "decoder_model_merged"
+"""What the graphs are called, as Optimum calls them."""
+BRANCH = "use_cache_branch"
+"""The decoder's input that says whether its past is given."""
+
+
+class Sizes(Protocol):
+    """The sizes of an encoder-decoder that its inputs and outputs show."""
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def decoder_layers(self) -> int: ...
+    @property
+    def decoder_heads(self) -> int: ...
+    @property
+    def head_size(self) -> int: ...
+
+
+# --- tensors ------------------------------------------------------------------------------------
+
+
+def text_inputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
+    """Both texts, as a model is trained on them; rows are padded on the right."""
+    return (
+        *encoder_inputs(c, task),
+        TensorSpec("decoder_input_ids", "int64", ("batch", "decoder_sequence")),
+        TensorSpec("decoder_attention_mask", "int64", ("batch", "decoder_sequence")),
+    )
+
+
+def whole_outputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
+    """Logits of the token behind each of the decoder's."""
+    return (TensorSpec("logits", "float32", ("batch", "decoder_sequence", c.vocabulary)),)
+
+
+def encoder_inputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
+    """A text, padded on the right."""
+    return (
+        TensorSpec("input_ids", "int64", ("batch", "encoder_sequence")),
+        TensorSpec("attention_mask", "int64", ("batch", "encoder_sequence")),
+    )
+
+
+def encoder_outputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
+    """What the decoder attends to."""
+    return (TensorSpec("last_hidden_state", "float32", ("batch", "encoder_sequence", c.width)),)
+
+
+def decoder_inputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
+    """The tokens of a step, the encoder's answer, and what was kept of the past."""
+    mask = TensorSpec("encoder_attention_mask", "int64", ("batch", "encoder_sequence"))
+    return (mask, *step_inputs(c, task))
+
+
+def step_inputs(
+    c: Sizes, task: str, frames: int | str = "encoder_sequence"
+) -> tuple[TensorSpec, ...]:
+    """`decoder_inputs` of a decoder whose encoder has no padding."""
+    return (
+        TensorSpec("input_ids", "int64", ("batch", "decoder_sequence")),
+        TensorSpec("encoder_hidden_states", "float32", ("batch", frames, c.width)),
+        *_caches(c, PAST, "past_decoder_sequence", "past_encoder_sequence"),
+        TensorSpec(BRANCH, "bool", (1,)),
+    )
+
+
+def decoder_outputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
+    """Logits of the step's tokens, and the past of the next step."""
+    return (
+        TensorSpec("logits", "float32", ("batch", "decoder_sequence", c.vocabulary)),
+        *_caches(c, PRESENT, "present_decoder_sequence", "encoder_sequence"),
+    )
+
+
+def _caches(c: Sizes, prefix: str, own: str, other: str) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            f"{prefix}{i}.{side}.{part}", "float32", ("batch", c.decoder_heads, length, c.head_size)
+        )
+        for i in range(c.decoder_layers)
+        for side, length in (("decoder", own), ("encoder", other))
+        for part in ("key", "value")
+    )
+
+
+TEXT_STAGES = (
+    Stage(ENCODER, lambda module: module.encoder_stage, encoder_inputs, encoder_outputs),
+    Stage(DECODER, lambda module: module.decoder_stage, decoder_inputs, decoder_outputs),
+)
+"""The graphs of a model that reads text."""
+
+
+def cache_of(c: Any) -> dict[str, Any]:
+    """What a manifest says of an encoder-decoder's sizes."""
+    return {
+        "context": c.context,
+        "encoder_context": c.encoder_context,
+        "vocabulary": c.vocabulary,
+        "width": c.width,
+        "layers": c.decoder_layers,
+        "heads": c.decoder_heads,
+        "head_size": c.head_size,
+    }
+
+
+# --- a step -------------------------------------------------------------------------------------
+
+
+class Past:
+    """What a decoder kept of the steps before, and what it keeps for the next.
+
+    tensors: by the names of `decoder_inputs` less their prefix, None if nothing is past. hidden:
+    the encoder's answer. cached: whether the tensors have the cross-attention's keys and values;
+    a graph makes them always, and a pass chooses.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor] | None, hidden: Tensor, cached: Tensor | None
+    ) -> None:
+        self.tensors, self.hidden = tensors, hidden
+        exporting = torch.compiler.is_exporting()
+        self.cached = cached is not None and not exporting and bool(cached)
+        self.present: dict[str, Tensor] = {}
+
+    @property
+    def length(self) -> int:
+        """The tokens of each row that are past."""
+        return 0 if self.tensors is None else self.tensors["0.decoder.key"].shape[2]
+
+    def timeline(self, x: Tensor) -> Timeline:
+        """Where the tokens of the step stand; `x` is [batch, sequence, width]."""
+        batch, sequence = x.shape[:2]
+        return Timeline.after(self.length, batch, sequence, x.device)
+
+    def own(self, layer: int, heads: int, head_size: int) -> Cache:
+        """A layer's keys and values of the decoder's tokens."""
+        if self.tensors is None:
+            nothing = self.hidden.new_zeros(self.hidden.shape[0], heads, 0, head_size)
+            return nothing, nothing
+        return self.tensors[f"{layer}.decoder.key"], self.tensors[f"{layer}.decoder.value"]
+
+    def other(self, layer: int, attention: CrossAttention) -> Cache:
+        """A layer's keys and values of the encoder's tokens, made unless they are kept."""
+        if not self.cached:
+            made = attention.keys_values(self.hidden)
+            self._keep(layer, "encoder", made)
+            return made
+        assert self.tensors is not None
+        key, value = (self.tensors[f"{layer}.encoder.{part}"] for part in ("key", "value"))
+        self._keep(layer, "encoder", (key[:, :, :0], value[:, :, :0]))  # they need no copy
+        return key, value
+
+    def keep_own(self, layer: int, cache: Cache) -> None:
+        """Hand a layer's keys and values of the decoder's tokens to the next step."""
+        self._keep(layer, "decoder", cache)
+
+    def answer(self, logits: Tensor) -> dict[str, Tensor]:
+        """The outputs by name, in their order."""
+        layers = sorted({int(name.split(".")[0]) for name in self.present})
+        return {"logits": logits} | {
+            f"{PRESENT}{i}.{side}.{part}": self.present[f"{i}.{side}.{part}"]
+            for i in layers
+            for side in ("decoder", "encoder")
+            for part in ("key", "value")
+        }
+
+    def _keep(self, layer: int, side: str, cache: Cache) -> None:
+        for part, tensor in zip(("key", "value"), cache, strict=True):
+            self.present[f"{layer}.{side}.{part}"] = tensor
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+
+class Head(nn.Module):
+    """Hidden states to logits, by the table of the embeddings if tied.
+
+    scale: what the hidden states are multiplied by before.
+    """
+
+    def __init__(
+        self, width: int, vocabulary: int, *, tied: bool, scale: float = 1.0, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.tied = tied
+        if not tied:
+            self.weight = Linear(width, vocabulary, bias=False).weight
+        self.bias = nn.Parameter(torch.zeros(vocabulary)) if bias else None
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        """[..., width] to [..., vocabulary]; `words` is the table, [vocabulary, width]."""
+        x = x * self.scale if self.scale != 1.0 else x
+        logits = torch.matmul(x, words.t() if self.tied else self.weight)
+        return logits if self.bias is None else logits + self.bias
+
+
+class EncoderStage(nn.Module):
+    """The graph of an encoder of text: `encoder_inputs` to `encoder_outputs`."""
+
+    def __init__(self, words: nn.Module, encoder: nn.Module) -> None:
+        super().__init__()
+        self.words, self.encoder = words, encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """A vector for each token."""
+        return {"last_hidden_state": self.encoder(self.words(input_ids), attention_mask)}
+
+
+class DecoderStage(nn.Module):
+    """The graph of a decoder: `decoder_inputs` to `decoder_outputs`.
+
+    Nothing is past in a first step: the past has length 0, `use_cache_branch` is false, and the
+    keys and values of the cross-attention are made of the encoder's answer. In later steps they
+    are the past's, and what is handed on of them is empty. A graph that is traced makes them
+    always: a pass puts the choice in.
+    """
+
+    def __init__(self, words: nn.Module, decoder: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.words, self.decoder, self.head = words, decoder, head
+
+    def forward(
+        self,
+        encoder_attention_mask: Tensor | None,
+        input_ids: Tensor,
+        encoder_hidden_states: Tensor,
+        past_key_values: dict[str, Tensor] | None = None,
+        use_cache_branch: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The logits of the step's tokens and what the next step needs."""
+        past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
+        bias = None
+        if encoder_attention_mask is not None:
+            bias = cross_bias(encoder_attention_mask, input_ids.shape[1])
+        x = self.decoder(self.words(input_ids), past, bias)
+        return past.answer(self.head(x, self.words.weight))
+
+
+class TextToText(nn.Module):
+    """The whole: two texts to the logits of the second, as it is trained and compared."""
+
+    def __init__(
+        self, words: nn.Module, encoder: nn.Module, decoder: nn.Module, head: Head
+    ) -> None:
+        super().__init__()
+        self.words, self.encoder, self.decoder, self.head = words, encoder, decoder, head
+
+    @property
+    def encoder_stage(self) -> EncoderStage:
+        """What is exported as the first graph; it shares the weights."""
+        return EncoderStage(self.words, self.encoder)
+
+    @property
+    def decoder_stage(self) -> DecoderStage:
+        """What is exported as the second graph; it shares the weights."""
+        return DecoderStage(self.words, self.decoder, self.head)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The inputs are `text_inputs`, the outputs `whole_outputs`.
+
+        The decoder's mask says which logits count. No token sees those behind it, and so padding
+        on the right needs no mask.
+        """
+        hidden = self.encoder(self.words(input_ids), attention_mask)
+        bias = cross_bias(attention_mask, decoder_input_ids.shape[1])
+        x = self.decoder(self.words(decoder_input_ids), Past(None, hidden, None), bias)
+        return {"logits": self.head(x, self.words.weight)}
