@@ -15,6 +15,7 @@ from edgetfm.export.passes import (
     split_sizes,
     strip,
 )
+from edgetfm.merged import merge
 
 Pass = Callable[[ir.Model], tuple[ir.Model, bool]]
 
@@ -26,4 +27,5 @@ PASSES: tuple[Pass, ...] = (
     names.run,
     strip.run,
     lowest_opset.run,
+    merge,
 )
