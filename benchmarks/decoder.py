@@ -2,10 +2,15 @@
 
     python benchmarks/decoder.py --checkpoint DIR --bundle runs/smollm2-int4 --genai GENAI_DIR
 
-A prompt of 64 tokens, 128 new ones, greedy. One process a rival, in an environment of its own, all
-on the same cores and never two at once; rounds go around the rivals, and ratios are taken inside a
-round, so a slow moment of the machine falls on all of them. What onnxruntime-genai's own builder
-makes is the mark: `python -m onnxruntime_genai.models.builder -m DIR -o OUT -p int4 -e cpu`.
+A prompt of 64 tokens, 128 new ones, greedy; and the first token after a prompt of 128. One process
+a rival, in an environment of its own, all on the same cores and never two at once; rounds go around
+the rivals, and ratios are taken inside a round, so a slow moment of the machine falls on all of
+them. What onnxruntime-genai's own builder makes is the mark. How the rivals' files are made of a
+checkpoint, each by the tool of its makers (the last two in the environments of `envs/`):
+
+    python -m onnxruntime_genai.models.builder -m DIR -o OUT -p int4 -e cpu
+    python benchmarks/rivals/make_gguf.py MODEL.gguf OUT.gguf
+    optimum-cli export openvino -m DIR --task text-generation-with-past --weight-format int4 OUT
 """
 
 from __future__ import annotations
@@ -29,10 +34,14 @@ from workers import Rival, Worker
 
 SCRIPT = Path(__file__).with_name("rivals") / "decoder_worker.py"
 PROMPT, NEW = 64, 128
+LONG = 128
+"""Tokens of the prompt that is only read."""
 MIN_ROUNDS = 5
 KINDS = {
     "torch": ("PyTorch eager", "torch_decoder", None),
     "genai": ("onnxruntime-genai", "genai", "onnxruntime-genai"),
+    "llama-cpp": ("llama.cpp", "llamacpp", "llama-cpp"),
+    "openvino": ("OpenVINO", "openvino_llm", "openvino-genai"),
     "bundle": ("edgetfm", "ours_decoder", None),
 }
 """Option -> what it is called, its module, and its environment."""
@@ -42,14 +51,17 @@ KINDS = {
 class Row:
     """A rival's measures: medians over the rounds, and ratios to the first rival.
 
-    first_ms: until the first token is there. tokens_per_second: of those after it. ratio: of
-    these. cpu_ratio: of the processor time of whole answers, which also holds, at one thread,
-    where somebody else uses the core. cpu_share:
-    processor time over clock and threads; below 0.95 somebody else used the cores.
+    first_ms: until the first token is there. long_ms: that after a prompt of LONG tokens, and
+    long_ratio its ratio, above 1 where it is sooner. tokens_per_second: of those after the first.
+    ratio: of these. cpu_ratio: of the processor time of whole answers, which also holds, at one
+    thread, where somebody else uses the core. cpu_share: processor time over clock and threads;
+    below 0.95 somebody else used the cores.
     """
 
     title: str
     first_ms: float
+    long_ms: float
+    long_ratio: float
     tokens_per_second: float
     seconds: float
     ratio: float
@@ -61,11 +73,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: seconds to the first token, of the others together, and of processor time."""
+    """One answer: seconds to the first token, of the others together, and of processor time.
+
+    long: seconds to the first token after the long prompt.
+    """
 
     first: float
     rest: float
     cpu: float
+    long: float
 
 
 def main() -> None:
@@ -78,10 +94,12 @@ def main() -> None:
             (("model", str(Path(place).resolve())),),
         )
         for kind, (title, module, env) in KINDS.items()
-        for place in getattr(options, kind)
+        for place in getattr(options, kind.replace("-", "_"))
     ]
     if len(rivals) < 2:
-        raise SystemExit("name two rivals at the least: --bundle, --genai, --torch")
+        raise SystemExit(
+            "name two rivals at the least: " + ", ".join(f"--{kind}" for kind in KINDS)
+        )
     rivals.sort(key=lambda rival: rival.module != "genai")  # the mark is the first
     rows = measure(rivals, prompts(options.checkpoint, options.rounds), options.threads)
     Console(stderr=options.json == "-").print(table(rows, options.threads))
@@ -113,11 +131,11 @@ def prompts(checkpoint: Path, count: int) -> list[list[int]]:
     """The beginnings of film reviews that are long enough, one a round."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     ids = (tokenizer.encode(text, add_special_tokens=False).ids for text in judged_texts())
-    return [found[:PROMPT] for found in ids if len(found) >= PROMPT][:count]
+    return [found[:LONG] for found in ids if len(found) >= LONG][:count]
 
 
 def measure(rivals: list[Rival], asked: list[list[int]], threads: int) -> list[Row]:
-    """Each round asks every rival one prompt, after one that warms up."""
+    """Each round asks every rival one prompt, after one that warms up; `asked`: [LONG] tokens."""
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -139,11 +157,12 @@ def measure(rivals: list[Rival], asked: list[list[int]], threads: int) -> list[R
 
 def answered(worker: Worker, ids: list[int]) -> Answer:
     """SystemExit if it is not as long as it was asked to be."""
-    found = worker.ask("generate", ids=ids, new=NEW)
+    found = worker.ask("generate", ids=ids[:PROMPT], new=NEW)
     if len(found["tokens"]) != NEW:
         raise SystemExit(f"{worker.rival.title} wrote {len(found['tokens'])} tokens, not {NEW}")
     first, last = found["times"][0], found["times"][-1]
-    return Answer(first, last - first, found["cpu"])
+    long = worker.ask("generate", ids=ids, new=1)["times"][0]
+    return Answer(first, last - first, found["cpu"], long)
 
 
 def row(
@@ -156,6 +175,8 @@ def row(
     return Row(
         title=rival.title,
         first_ms=1e3 * median([one.first for one in own]),
+        long_ms=1e3 * median([one.long for one in own]),
+        long_ratio=median([m.long / one.long for m, one in zip(mark, own, strict=True)]),
         tokens_per_second=median([(NEW - 1) / one.rest for one in own]),
         seconds=median(whole),
         ratio=median([m.rest / one.rest for m, one in zip(mark, own, strict=True)]),
@@ -171,6 +192,8 @@ def table(rows: list[Row], threads: int) -> Table:
     for name in (
         "",
         "first token ms",
+        f"after {LONG} ms",
+        "ratio",
         "tokens/s",
         "ratio",
         "cpu ratio",
@@ -183,6 +206,8 @@ def table(rows: list[Row], threads: int) -> Table:
         made.add_row(
             r.title,
             f"{r.first_ms:.0f}",
+            f"{r.long_ms:.0f}",
+            f"{r.long_ratio:.2f}x",
             f"{r.tokens_per_second:.1f}",
             f"{r.ratio:.2f}x",
             f"{r.cpu_ratio:.2f}x",

@@ -1,6 +1,7 @@
 """A rival's side of the conversation: python decoder_worker.py MODULE CORES.
 
-Runs in the rival's own environment, so it imports the rival's module and nothing else.
+Runs in the rival's own environment, so it imports the rival's module and nothing else. `generate`
+asks for a greedy answer, `score` for the log likelihood of each token of a text after its first.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ def main() -> None:
             if request["op"] == "prepare":
                 rival = importlib.import_module(module).Rival(request)
                 reply = {"versions": rival.versions, "bytes": rival.bytes}
+            elif request["op"] == "score":
+                reply = {"log_likelihoods": rival.score(request["ids"])}
             else:
                 reply = written(rival, request["ids"], request["new"])
             out.write(json.dumps(reply) + "\n")

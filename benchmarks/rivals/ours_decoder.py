@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shared import folder_bytes, versions
+import numpy as np
+from shared import folder_bytes, log_likelihoods, versions
 
 import edgetfm
-from edgetfm.runtime.generation.decoder import Decoder
+from edgetfm.runtime.generation.decoder import Binding, Decoder
 from edgetfm.runtime.generation.generator import Generator
 from edgetfm.runtime.generation.options import GenerationOptions
 from edgetfm.runtime.generation.rows import Row
@@ -27,3 +28,9 @@ class Rival:
         row = Row(ids, GenerationOptions(max_new_tokens=new))
         for _ in self.generator.write([row]):
             yield row.tokens[-1]
+
+    def score(self, ids: list[int]) -> list[float]:
+        decoder = self.generator.decoder
+        binding = Binding(decoder, decoder.cache(1, len(ids)))
+        logits = binding.step(np.array([ids]), [len(ids)], every=True)
+        return log_likelihoods(logits[0], ids)

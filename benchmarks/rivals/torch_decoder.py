@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shared import folder_bytes, versions
+from shared import folder_bytes, log_likelihoods, versions
 from transformers import AutoModelForCausalLM
 
 
@@ -27,3 +27,7 @@ class Rival:
             cache = found.past_key_values
             step = found.logits[:, -1:].argmax(-1)
             yield int(step)
+
+    @torch.inference_mode()
+    def score(self, ids: list[int]) -> list[float]:
+        return log_likelihoods(self.model(torch.tensor([ids])).logits[0].numpy(), ids)
