@@ -35,6 +35,7 @@ def open_source(
     """
     from edgetfm.sources._gguf import is_gguf
     from edgetfm.sources.checkpoint import is_checkpoint, open_checkpoint
+    from edgetfm.sources.ctranslate2 import is_ctranslate2, open_ctranslate2
     from edgetfm.sources.huggingface import open_huggingface
 
     folder = Path(spec)
@@ -54,4 +55,6 @@ def open_source(
         if route not in (None, "native"):
             raise SourceError(f"{folder} is a checkpoint of edgetfm: it has the native route only")
         return open_checkpoint(folder, task)
+    if is_ctranslate2(folder):
+        return open_ctranslate2(folder, task, route=route)
     return open_huggingface(spec, task, trust_remote_code=trust_remote_code, route=route)

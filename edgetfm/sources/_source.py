@@ -32,7 +32,7 @@ class Source:
     generation: of a decoder, what the manifest says of its cache and tokens.
     """
 
-    kind: Literal["huggingface", "checkpoint", "module", "peft", "gguf"]
+    kind: Literal["huggingface", "checkpoint", "module", "peft", "gguf", "ctranslate2"]
     name: str
     family: Family
     config: Any
