@@ -1,4 +1,4 @@
-"""A decoder's first step and its later ones in one graph: If(use_cache_branch), and out of it again.
+"""A decoder's first step and its later ones in one graph, by If(use_cache_branch), and apart.
 
 Traced, the keys and values of cross-attention are computed from encoder_hidden_states at every
 step. `merge` makes that a branch: the first step computes and gives them, later ones read them
@@ -254,7 +254,7 @@ def _nothing(value: ir.Value, shape: ir.Shape | None) -> ir.Node:
     assert shape is not None
     assert value.dtype is not None
     _, heads, _, size = shape
-    empty = np.zeros((0, heads, 1, size), value.dtype.numpy())
+    empty = np.zeros((0, int(str(heads)), 1, int(str(size))), value.dtype.numpy())
     node = ir.Node("", "Constant", [], [ir.AttrTensor("value", ir.tensor(empty))])
     node.name = f"{value.name}/nothing"
     node.outputs[0].name = node.name
