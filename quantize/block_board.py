@@ -15,8 +15,10 @@ import onnx_ir as ir
 from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
 from edgetfm.quantize.apply import decide
-from edgetfm.quantize.block_tables import BlockTables
+from edgetfm.quantize.block_tables import BlockTables, gathered, table_constants
+from edgetfm.quantize.blocks import Blocks
 from edgetfm.quantize.edit import Editor
+from edgetfm.quantize.embeddings import Embedding
 from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.items import of_whole_texts
 from edgetfm.quantize.linear import CONTRIB, Linear, find_linears
@@ -33,8 +35,10 @@ CHOICE = "edgetfm_4_bit_nodes"
 class BlockBoard(Board):
     """Answers of `model` with any of its products in 8-bit blocks and the rest as in `recipe`.
 
-    names: the products that can be switched, in graph order. costs: their shares of the bytes
-    that 8 bits add to all of them, which a decoder must read for every token.
+    names: the products that can be switched, in graph order; a table that one of them shares is
+    gathered from as it is multiplied by. bits: what each would take in 4 and in 8 bits, in bytes.
+    costs: their shares of the bytes that 8 bits add to all of them, which a decoder must read for
+    every token.
     """
 
     def __init__(
@@ -48,50 +52,69 @@ class BlockBoard(Board):
     ) -> None:
         """`recipe`: of precision int4. `feeds`, `memo`: as in `quantize_graph`, which it spares."""
         copy = infer_shapes(model.clone())
-        linears, left = find_linears(copy, recipe.keep_float)
-        four = BlockPlan(
-            copy, recipe, linears, Facts(linears, left), {}, BlockTables(copy, recipe, linears)
-        )
+        linears, _ = find_linears(copy, recipe.keep_float)
+        every = tuple(linear.name for linear in linears)
+        memo = Memo() if memo is None else memo
         whole = [of_whole_texts(model, batch) for batch in feeds]
-        decide(four, whole, Memo() if memo is None else memo, progress)
-        wide = replace(recipe, precision="int8-weight", rounding="nearest")
-        eight = BlockPlan(copy, wide, linears, Facts(linears, left), {}, _no_tables(copy, wide))
-        decide(eight, [], Memo(), progress)
-        super().__init__(copy, [linear.name for linear in linears], CHOICE)
-        more = [_more(linear, four, eight) for linear in linears]
-        self.costs = {n: m / sum(more) for n, m in zip(self.names, more, strict=True)}
+        four, eight = (_plan(copy, replace(recipe, by_block=kept), linears) for kept in ((), every))
+        for plan in (four, eight):
+            decide(plan, whole, memo, progress)
+        super().__init__(copy, every, CHOICE)
+        self.bytes = {
+            n: (four.weights[n].blocks.bytes, eight.weights[n].blocks.bytes) for n in every
+        }
+        more = {name: max(1, large - small) for name, (small, large) in self.bytes.items()}
+        self.costs = {name: added / sum(more.values()) for name, added in more.items()}
         _add_choice(copy, linears, four, eight)
 
 
-def _no_tables(model: ir.Model, recipe: Recipe) -> BlockTables:
-    """Tables stay in float: what a head's weight does is measured apart from what a gather does."""
-    return BlockTables(model, replace(recipe, embeddings=False), ())
-
-
-def _more(linear: Linear, four: BlockPlan, eight: BlockPlan) -> int:
-    small, large = (plan.weights[linear.name].blocks.bytes for plan in (four, eight))
-    return max(1, large - small)
+def _plan(model: ir.Model, recipe: Recipe, linears: Sequence[Linear]) -> BlockPlan:
+    tables = BlockTables(model, recipe, linears)
+    return BlockPlan(model, recipe, linears, Facts(linears, []), {}, tables)
 
 
 def _add_choice(
     model: ir.Model, linears: Sequence[Linear], four: BlockPlan, eight: BlockPlan
 ) -> None:
-    """Put both forms in the place of every product, and a Where behind them."""
+    """Let an If for every product, and for a table that it shares, take one form or the other."""
     editor = Editor(model)
     choice = ir.Value(
         name=CHOICE, type=ir.TensorType(ir.DataType.BOOL), shape=ir.Shape([len(linears)])
     )
     model.graph.inputs.append(choice)
+    first, chosen = model.graph[0], []
     for place, linear in enumerate(linears):
         number = editor.constant(f"{linear.name}_number", np.array(place))
-        chosen = editor.before(linear.node, "Gather", [choice, number], f"{linear.name}_on")[0]
-        forms = []
-        for plan in (four, eight):
-            new = plan.weights[linear.name]
-            constants = constants_of(editor, linear, new)
-            forms.append(product_in_blocks(editor, linear, new.blocks, constants))
-        last = linear.add or linear.node
-        y = editor.before(last, "Where", [chosen, *forms], f"{linear.name}_switch")[0]
-        editor.replace(last, y)
+        chosen += editor.before(first, "Gather", [choice, number], f"{linear.name}_on")
+    for on, linear in zip(chosen, linears, strict=True):
+        made = [plan.weights[linear.name] for plan in (four, eight)]
+        table = str(linear.weight.name)
+        for embedding in four.block_tables.embeddings.get(table, ()):
+            rows = [_row(editor, embedding, new.blocks) for new in made]
+            _switch(editor, embedding.node, on, rows)
+        products = [
+            product_in_blocks(editor, linear, new.blocks, constants_of(editor, linear, new))
+            for new in made
+        ]
+        _switch(editor, linear.add or linear.node, on, products)
     model.opset_imports.setdefault(CONTRIB, 1)
     editor.finish()
+
+
+def _row(editor: Editor, embedding: Embedding, blocks: Blocks) -> ir.Value:
+    """What is gathered from a table of its own: a product's copy of it has another shape."""
+    constants = table_constants(editor, str(embedding.table.name), blocks)
+    return gathered(editor, embedding, constants, blocks.form)
+
+
+def _switch(editor: Editor, last: ir.Node, chosen: ir.Value, forms: Sequence[ir.Value]) -> None:
+    """Compute the first form or the second in the place of `last`: only the one that is chosen."""
+    branches = {}
+    for branch, form in zip(("then_branch", "else_branch"), forms, strict=True):
+        node = form.producer()
+        assert node is not None
+        editor.graph.remove(node)
+        form.type = last.outputs[0].type
+        branches[branch] = ir.Graph((), [form], nodes=[node], name=f"{form.name}_{branch}")
+    y = editor.before(last, "If", [chosen], f"{last.name}_switch", **branches)[0]
+    editor.replace(last, y)

@@ -59,7 +59,8 @@ class BlockTables:
             facts.take_block_table(name, _shape(table), blocks, error, shared=name in weights)
             constants = table_constants(editor, name, blocks)
             for embedding in readers:
-                _gather(editor, embedding, constants, blocks.form)
+                row = gathered(editor, embedding, constants, blocks.form)
+                editor.replace(embedding.node, row)
         if self.embeddings:
             model.opset_imports.setdefault(CONTRIB, 1)
         editor.finish()
@@ -87,11 +88,12 @@ def shaped_for_product(editor: Editor, linear: Linear, blocks: Blocks) -> list[i
     return [steps, found[f"{table}_scales"], found.get(f"{table}_zero_points")]
 
 
-def _gather(
+def gathered(
     editor: Editor, embedding: Embedding, constants: Sequence[ir.Value], form: Form
-) -> None:
+) -> ir.Value:
+    """The rows of a table in blocks that an embedding gathers; `constants` of table_constants."""
     steps, *scales_and_zeros = constants
-    row = editor.before(
+    return editor.before(
         embedding.node,
         "GatherBlockQuantized",
         [steps, embedding.node.inputs[1], *scales_and_zeros],
@@ -102,7 +104,6 @@ def _gather(
         gather_axis=0,
         quantize_axis=1,
     )[0]
-    editor.replace(embedding.node, row)
 
 
 def _rounded(table: ir.Value, form: Form) -> tuple[Blocks, float]:
