@@ -20,8 +20,10 @@ KEEP = "num_logits_to_keep"
 CACHE_INPUTS = (PAST, KEEP)
 PRESENT = "present."
 CACHE_OUTPUTS = (PRESENT,)
+TARGET, TARGET_MASK = "decoder_input_ids", "decoder_attention_mask"
 """How the tensors are called that a decoder's steps hand on, and the input that says how many of
-a step's tokens get logits."""
+a step's tokens get logits; then the text that an encoder-decoder writes about its source, and which
+of its tokens count."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class Signature:
     def has_cache(self) -> bool:
         """Whether it is a decoder's, which goes step by step."""
         return any(t.name.startswith(CACHE_INPUTS) for t in self.inputs)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether it is an encoder-decoder's as a whole: a source, and a text about it."""
+        return any(t.name == TARGET for t in self.inputs)
+
+    @property
+    def of_source(self) -> Self:
+        """The part of such a signature that is about the source; any other is what it is."""
+        return self.without((TARGET, TARGET_MASK)) if self.has_source else self
 
     @property
     def of_whole_texts(self) -> Self:

@@ -61,7 +61,8 @@ class Output:
 class Task:
     """One task. The default budget is about its embeddings, or about all outputs if it has none.
 
-    generates: the graph takes what its last step kept, and gives what the next one needs.
+    generates: the graph takes what its last step kept, and gives what the next one needs. seq2seq:
+    it does so about a source, which another graph reads; a text is compared as a pair then.
     apart: the senses are asked about separately, each with a batch axis of its own. Of modality
     `arrays` is a graph that nobody told us about; `on` says what its outputs are.
     """
@@ -74,6 +75,7 @@ class Task:
     budgets: Mapping[str, str] = field(default_factory=dict)
     apart: bool = False
     generates: bool = False
+    seq2seq: bool = False
 
     def budget_of(self, precision: str | None, labelled: bool = False) -> str:
         """The default budget of what was asked for by name; None and 'auto' name nothing.
@@ -107,9 +109,23 @@ class Task:
     def on(self, signature: Signature, preprocessing: Mapping[str, Any]) -> Task:
         """The task of one graph: `other` takes its outputs from it, its inputs as they are made."""
         if self.name != OTHER:
-            return self._shortened(preprocessing)
+            return self._of_pairs(signature)._shortened(preprocessing)
         modality = next((m for key, m in _PREPARED.items() if key in preprocessing), self.modality)
         return replace(self, modality=modality, outputs=tuple(_compared(signature)))
+
+    def _of_pairs(self, signature: Signature) -> Task:
+        """The task on a model that writes a text about what it is given, token by token."""
+        if self.seq2seq or not signature.has_source:
+            return self
+        outputs = (replace(o, of_next=True) for o in self.outputs)
+        return replace(
+            self,
+            outputs=tuple(outputs),
+            budget="perplexity:0.05",
+            budgets=_WRITTEN_BUDGETS,
+            generates=True,
+            seq2seq=True,
+        )
 
     def _shortened(self, preprocessing: Mapping[str, Any]) -> Task:
         """The task on a graph that takes a wave and gives frames, fewer of them."""
@@ -188,6 +204,12 @@ _TOKEN_LOGITS = Output("logits", "logits", per_token=True)
 _EMBEDDING_BUDGET = "cosine:0.995,worst_cosine:0.99"
 _AGREEMENT_BUDGET = "agreement:0.99"
 
+_WRITTEN_BUDGETS = {
+    **dict.fromkeys(("int8", "int8-weight", "fp16"), "perplexity:0.01"),
+    LABELLED: "perplexity:0.05,2%",
+}
+"""Of what the float32 model wrote itself; with labelled data the words decide."""
+
 TASKS: dict[str, Task] = {
     t.name: t
     for t in (
@@ -216,6 +238,23 @@ TASKS: dict[str, Task] = {
             ("causal-lm", "text-generation-with-past", "causal-lm-with-past"),
             budgets={"int8-weight": "perplexity:0.01", "fp16": "perplexity:0.01"},
             generates=True,
+        ),
+        *(
+            Task(
+                name,
+                "text",
+                (Output("logits", "logits", per_token=True, of_next=True),),
+                "perplexity:0.05",
+                synonyms,
+                budgets=_WRITTEN_BUDGETS,
+                generates=True,
+                seq2seq=True,
+            )
+            for name, synonyms in (
+                ("text2text-generation", ("seq2seq-lm", "text2text-generation-with-past")),
+                ("translation", ("translation-with-past",)),
+                ("summarization", ("summarisation",)),
+            )
         ),
         Task(
             "text-classification",

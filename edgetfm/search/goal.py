@@ -134,7 +134,9 @@ class Goal:
         """InputError for a form that a model of this task, or one of the targets, cannot have."""
         wanted, targets = self.precision, [TARGETS[name] for name in self.targets]
         problems = [] if wanted is None else objections(wanted, targets)
-        if task.generates and self.quantizes:
+        if task.seq2seq:
+            problems += _not_for_pairs(wanted)
+        elif task.generates and self.quantizes:
             problems += _not_for_decoders(wanted, self.targets)
         if problems:
             raise InputError(listed(problems))
@@ -153,6 +155,18 @@ def _not_for_decoders(wanted: Precision | None, targets: tuple[str, ...]) -> lis
         f"a decoder cannot be {wanted}, whose rounding of activations depends on how a text is "
         f"cut into steps: it can be {takes}"
     ]
+
+
+FOR_PAIRS: tuple[Precision, ...] = ("int8", "int8-weight", "int4", "fp16")
+"""What an encoder-decoder can be. Its int8 rounds a step's activations by their own range: how far
+that is from the whole text's is measured, and bound by the budget."""
+
+
+def _not_for_pairs(wanted: Precision | None) -> list[str]:
+    """Why an encoder-decoder cannot have this form: ranges fixed beforehand suit no two graphs."""
+    if wanted is None or wanted in FOR_PAIRS:
+        return []
+    return [f"an encoder-decoder cannot be {wanted}: it can be {', '.join(FOR_PAIRS)}"]
 
 
 def _targets(text: str | None) -> tuple[str, ...]:
