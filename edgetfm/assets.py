@@ -74,6 +74,7 @@ HEADS = {
     "ForCTC": "automatic-speech-recognition",
     "ForAudioFrameClassification": "audio-frame-classification",
     "ForXVector": "audio-xvector",
+    "MTModel": "translation",
     "ForObjectDetection": "object-detection",
     "ForSemanticSegmentation": "image-segmentation",
     "ForDepthEstimation": "depth-estimation",
@@ -83,10 +84,13 @@ HEADS = {
 
 
 def read_head(config: Mapping[str, Any]) -> str:
-    """The head that a config's architecture names, such as `ForMaskedLM`; '' for a bare model."""
+    """The head that a config's architecture names, such as `ForMaskedLM`; '' for a bare model.
+
+    Marian's class is the only one that is called otherwise.
+    """
     architectures = config.get("architectures") or [""]
     name = str(architectures[0]) if isinstance(architectures, list) else ""
-    match = re.search(r"For[A-Z]\w*$", name)
+    match = re.search(r"(For[A-Z]\w*|MTModel)$", name)
     return match.group() if match else ""
 
 

@@ -38,6 +38,9 @@ TABLE: dict[str, Row] = {
         ("text-generation",),
     ),
     "moe": Row("edgetfm.models.moe", ("mixtral",), ("text-generation",)),
+    "t5": Row(
+        "edgetfm.models.t5", ("t5",), ("text2text-generation", "translation", "summarization")
+    ),
     "vit": Row(
         "edgetfm.models.vit",
         ("vit", "deit"),

@@ -198,7 +198,7 @@ class Family:
     @property
     def streams(self) -> bool:
         """Whether its graph is traced without weights, which go from file to file one by one."""
-        return self.cache is not None
+        return self.cache is not None and not self.stages
 
     def check_task(self, task: str) -> None:
         """Raise a SourceError if the family has no such head."""

@@ -77,6 +77,11 @@ class T5Config:
         """Both halves have the same."""
         return self.heads
 
+    @property
+    def longest(self) -> int:
+        """The most tokens a text to be read may have."""
+        return self.encoder_context
+
 
 def _feed_forward(c: T5Config) -> nn.Module:
     kind = GatedFeedForward if c.gated else FeedForward

@@ -23,6 +23,9 @@ _AUTO = {
     "feature-extraction": "AutoModel",
     "fill-mask": "AutoModelForMaskedLM",
     "text-generation": "AutoModelForCausalLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
+    "translation": "AutoModelForSeq2SeqLM",
+    "summarization": "AutoModelForSeq2SeqLM",
     "text-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
@@ -38,8 +41,8 @@ _AUTO = {
     "depth-estimation": "AutoModelForDepthEstimation",
     "zero-shot-image-classification": "AutoModelForZeroShotImageClassification",
 }
-# Two heads of one model type and task: the automatic class would take the first.
-_EXACT = ("DeiTForImageClassificationWithTeacher",)
+# Several heads of one task, of which the automatic class would take another.
+_EXACT = ("DeiTForImageClassificationWithTeacher", "WhisperForConditionalGeneration")
 
 
 @contextlib.contextmanager
@@ -100,9 +103,8 @@ def load_model(
     import transformers
 
     names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures")
-    kind = names[0] if names and names[0] in _EXACT else _AUTO[task]
-    if task == "image-feature-extraction":
-        kind = _AUTO[task]
+    exact = bool(names) and names[0] in _EXACT and _AUTO[task] != "AutoModel"
+    kind = names[0] if exact else _AUTO[task]
     options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
     options |= changed
     with quiet_transformers():

@@ -18,7 +18,7 @@ from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.sentence import read_sentence_head
 from edgetfm.sources import _hub, _piecewise, _reference, _weights
-from edgetfm.sources._generation import read_generation
+from edgetfm.sources._generation import read_generation, read_writing
 from edgetfm.sources._quantized import refuse_quantized
 from edgetfm.sources._sentence import with_head
 from edgetfm.sources._source import Source, Streamed
@@ -106,6 +106,11 @@ def _native(
     hf = _complete(raw, folder)
     task_name = _task(raw, folder, family, task)
     assert family.from_hf is not None
+    if family.stages and task_name not in family.tasks:
+        raise NotHonoured(
+            f"the family {family.name} does not do what was asked:\n"
+            f"- it has no task '{task_name}', it has {', '.join(family.tasks)}"
+        )
     family.check_task(task_name)
     paths = _weights.weight_files(folder)
     config = family.from_hf.config(hf, task_name)
@@ -115,6 +120,8 @@ def _native(
         config = replace(config, pooling=pooling.how, normalize=pooling.normalize)
     left_out = _check(family, config, task_name, paths)
     senses = task_named(task_name).senses
+    if family.stages and "text" not in senses:
+        senses = (*senses, "text")  # what it writes
     prepared = assets.read_inputs(folder, senses, config, trust_remote_code=trust_remote_code)
     files, generation = _generation(folder, hf, family, config)
     large = family.streams and _float_bytes(paths) > _piecewise.LARGE
@@ -192,6 +199,10 @@ def _complete(
     return {**raw, **full}
 
 
+_SEVERAL = "ForConditionalGeneration"
+"""The head of all tasks of an encoder-decoder."""
+
+
 def _task(raw: Mapping[str, Any], folder: Path, family: Family, wanted: str | None) -> str:
     if wanted is not None:
         return task_named(wanted).name
@@ -202,7 +213,7 @@ def _task(raw: Mapping[str, Any], folder: Path, family: Family, wanted: str | No
     head = assets.read_head(raw)
     if not head:
         return features
-    task = assets.HEADS.get(head)
+    task = family.tasks[0] if head == _SEVERAL and family.stages else assets.HEADS.get(head)
     if task is None:
         raise SourceError(
             f"{folder} is a {raw['architectures'][0]}, a head that edgetfm does not know; "
@@ -274,6 +285,8 @@ def _generation(
     if family.cache is None:
         return {}, {}
     files, tokens = read_generation(folder, hf)
+    if family.stages:
+        tokens |= read_writing(folder, hf)
     return files, {**family.cache(config), **tokens}
 
 
