@@ -25,6 +25,9 @@ TARGET, TARGET_MASK = "decoder_input_ids", "decoder_attention_mask"
 a step's tokens get logits; then the text that an encoder-decoder writes about its source, and which
 of its tokens count."""
 
+UNBOUNDED = 1 << 30
+"""The context of a decoder that remembers as much of a text of any length."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -91,6 +94,12 @@ class Signature:
     def of_source(self) -> Self:
         """The part of such a signature that is about the source; any other is what it is."""
         return self.without((TARGET, TARGET_MASK)) if self.has_source else self
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what its steps hand on is always of one size, and not one more a token."""
+        kept = [t for t in self.outputs if t.name.startswith(CACHE_OUTPUTS)]
+        return bool(kept) and all(isinstance(t.shape[2], int) for t in kept if len(t.shape) == 4)
 
     @property
     def of_whole_texts(self) -> Self:
