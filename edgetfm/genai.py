@@ -26,7 +26,7 @@ def genai_config(config: Mapping[str, Any], manifest: Manifest) -> dict[str, Any
     config: the content of config.json, for the model type.
     """
     known = manifest.generation
-    if not known:
+    if not known or "kv_heads" not in known:  # no decoder, or one that has a memory for a cache
         return None
     component = manifest.components["model"]
     eos = known["eos"] or [known["vocabulary"]]  # an id that no token has: it ends nowhere

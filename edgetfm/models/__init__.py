@@ -37,6 +37,7 @@ TABLE: dict[str, Row] = {
         ("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),
         ("text-generation",),
     ),
+    "memory": Row("edgetfm.models.memory", (), ("text-generation",)),
     "moe": Row("edgetfm.models.moe", ("mixtral",), ("text-generation",)),
     "t5": Row(
         "edgetfm.models.t5", ("t5",), ("text2text-generation", "translation", "summarization")

@@ -14,9 +14,11 @@ from edgetfm.errors import SourceError
 from edgetfm.files import sha256
 from edgetfm.layers.attention import fold_scales
 from edgetfm.models._family import Family
+from edgetfm.models._lazy import LazyWeight
 from edgetfm.sources import _weights
+from edgetfm.sources._generation import read_generation
 from edgetfm.sources._hub import called
-from edgetfm.sources._source import Source, eager
+from edgetfm.sources._source import Source, Streamed, eager
 from edgetfm.tasks import task_named
 
 SCHEMA = 1
@@ -46,6 +48,7 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     elsewhere = family.from_hf.elsewhere if family.from_hf and task_name != trained_for else r"^$"
     unused = _weights.check_fit(skeleton, weights, elsewhere)
     prepared = assets.read_inputs(folder, task_named(task_name).senses, config)
+    files, generation = _generation(folder, data, family, config)
     sample = folder / "sample.npz"
     return Source(
         kind="checkpoint",
@@ -63,6 +66,7 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
         assets={
             "config.json": _as_hugging_face(data, family, config, task_name),
             **prepared.assets,
+            **files,
         },
         preprocessing=prepared.preprocessing,
         labels=tuple(map(str, data.get("labels") or ())),
@@ -71,7 +75,21 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
             *((f"the head for {trained_for} was left out",) if unused else ()),
             *prepared.notes,
         ),
+        generation=generation,
+        build_streamed=(lambda: _streamed(family, config, task_name, paths))
+        if family.streams
+        else None,
     )
+
+
+def _generation(
+    folder: Path, data: dict[str, Any], family: Family, config: Any
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a decoder, and what a manifest says of how it generates; nothing of others."""
+    if family.cache is None:
+        return {}, {}
+    files, tokens = read_generation(folder, data)
+    return files, {**family.cache(config), **tokens}
 
 
 def _as_hugging_face(data: dict[str, Any], family: Family, config: Any, task: str) -> bytes:
@@ -117,3 +135,9 @@ def _module(family: Family, config: Any, task: str, paths: list[Path], *, fold: 
     if fold:
         fold_scales(module)
     return module
+
+
+def _streamed(family: Family, config: Any, task: str, paths: list[Path]) -> Streamed:
+    weights = {n: LazyWeight.of(w) for n, w in _weights.open_weights(paths).items()}
+    module = _weights.empty(lambda: family.build(config, task)).eval()
+    return module, {name: weights[name] for name in module.state_dict()}
