@@ -42,11 +42,17 @@ TABLE: dict[str, Row] = {
     "t5": Row(
         "edgetfm.models.t5", ("t5",), ("text2text-generation", "translation", "summarization")
     ),
+    "transformer": Row(
+        "edgetfm.models.transformer",
+        ("bart", "marian"),
+        ("text2text-generation", "translation", "summarization"),
+    ),
     "vit": Row(
         "edgetfm.models.vit",
         ("vit", "deit"),
         ("image-classification", "image-feature-extraction"),
     ),
+    "whisper": Row("edgetfm.models.whisper", ("whisper",), ("automatic-speech-recognition",)),
 }
 
 ENTRY_POINTS = "edgetfm.families"

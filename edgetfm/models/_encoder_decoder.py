@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from edgetfm.errors import SourceError
 from edgetfm.layers.cross_attention import CrossAttention, cross_bias
 from edgetfm.layers.grouped_query import Cache, Timeline
 from edgetfm.layers.linear import Linear
@@ -71,13 +72,11 @@ def decoder_inputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
     return (mask, *step_inputs(c, task))
 
 
-def step_inputs(
-    c: Sizes, task: str, frames: int | str = "encoder_sequence"
-) -> tuple[TensorSpec, ...]:
+def step_inputs(c: Sizes, task: str) -> tuple[TensorSpec, ...]:
     """`decoder_inputs` of a decoder whose encoder has no padding."""
     return (
         TensorSpec("input_ids", "int64", ("batch", "decoder_sequence")),
-        TensorSpec("encoder_hidden_states", "float32", ("batch", frames, c.width)),
+        TensorSpec("encoder_hidden_states", "float32", ("batch", "encoder_sequence", c.width)),
         *_caches(c, PAST, "past_decoder_sequence", "past_encoder_sequence"),
         TensorSpec(BRANCH, "bool", (1,)),
     )
@@ -120,6 +119,14 @@ def cache_of(c: Any) -> dict[str, Any]:
         "heads": c.decoder_heads,
         "head_size": c.head_size,
     }
+
+
+def check_head_size(c: Any) -> None:
+    """Raise a SourceError for heads that no runtime's attention takes."""
+    if c.head_size % 8:
+        raise SourceError(
+            f"a head of the decoder has {c.head_size} units; onnxruntime takes multiples of 8"
+        )
 
 
 # --- a step -------------------------------------------------------------------------------------
@@ -191,6 +198,20 @@ class Past:
 # --- modules ------------------------------------------------------------------------------------
 
 
+class Words(nn.Embedding):
+    """The table of words; what is looked up is multiplied by `scale`."""
+
+    def __init__(self, vocabulary: int, width: int, *, scale: float = 1.0) -> None:
+        super().__init__(vocabulary, width)
+        self.scale = scale
+        nn.init.normal_(self.weight, std=width**-0.5 if scale != 1.0 else 0.02)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """int64 [...] to [..., width]."""
+        x = super().forward(input)
+        return x * self.scale if self.scale != 1.0 else x
+
+
 class Head(nn.Module):
     """Hidden states to logits, by the table of the embeddings if tied.
 
@@ -205,7 +226,7 @@ class Head(nn.Module):
         self.tied = tied
         if not tied:
             self.weight = Linear(width, vocabulary, bias=False).weight
-        self.bias = nn.Parameter(torch.zeros(vocabulary)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(1, vocabulary)) if bias else None
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
         """[..., width] to [..., vocabulary]; `words` is the table, [vocabulary, width]."""
@@ -241,7 +262,7 @@ class DecoderStage(nn.Module):
 
     def forward(
         self,
-        encoder_attention_mask: Tensor | None,
+        encoder_attention_mask: Tensor,
         input_ids: Tensor,
         encoder_hidden_states: Tensor,
         past_key_values: dict[str, Tensor] | None = None,
@@ -249,10 +270,8 @@ class DecoderStage(nn.Module):
     ) -> dict[str, Tensor]:
         """The logits of the step's tokens and what the next step needs."""
         past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
-        bias = None
-        if encoder_attention_mask is not None:
-            bias = cross_bias(encoder_attention_mask, input_ids.shape[1])
-        x = self.decoder(self.words(input_ids), past, bias)
+        masked = cross_bias(encoder_attention_mask, input_ids.shape[1])
+        x = self.decoder(self.words(input_ids), past, masked)
         return past.answer(self.head(x, self.words.weight))
 
 
@@ -288,6 +307,6 @@ class TextToText(nn.Module):
         on the right needs no mask.
         """
         hidden = self.encoder(self.words(input_ids), attention_mask)
-        bias = cross_bias(attention_mask, decoder_input_ids.shape[1])
-        x = self.decoder(self.words(decoder_input_ids), Past(None, hidden, None), bias)
+        masked = cross_bias(attention_mask, decoder_input_ids.shape[1])
+        x = self.decoder(self.words(decoder_input_ids), Past(None, hidden, None), masked)
         return {"logits": self.head(x, self.words.weight)}

@@ -118,6 +118,35 @@ class AddOne:
 
 
 @dataclass(frozen=True)
+class RowsFrom:
+    """Leave out the first rows of every weight that matches: a table that begins later."""
+
+    pattern: str
+    first: int
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {n: w[self.first :] if re.search(self.pattern, n) else w for n, w in weights.items()}
+
+
+@dataclass(frozen=True)
+class ZeroBias:
+    """Give a bias of zeros to every weight that matches and has none.
+
+    `pattern` matches the name without its `.weight`: parts that are packed have all one or none.
+    """
+
+    pattern: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        lacking = {
+            f"{n.removesuffix('.weight')}.bias": w.new_zeros(w.shape[0])
+            for n, w in weights.items()
+            if n.endswith(".weight") and re.search(self.pattern, n.removesuffix(".weight"))
+        }
+        return {**lacking, **weights}
+
+
+@dataclass(frozen=True)
 class When:
     """Apply `rules` to a checkpoint that has a weight that matches: one name has two meanings."""
 
@@ -131,7 +160,7 @@ class When:
         return weights
 
 
-WeightRule = Rename | Drop | Transpose | SwapAxes | Pack | AddOne | When
+WeightRule = Rename | Drop | Transpose | SwapAxes | Pack | AddOne | RowsFrom | ZeroBias | When
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ from edgetfm.models._encoder_decoder import (
     Head,
     Past,
     TextToText,
+    Words,
     cache_of,
+    check_head_size,
     text_inputs,
     whole_outputs,
 )
@@ -71,6 +73,7 @@ class T5Config:
             activations=("activation",),
             divides=(),
         )
+        check_head_size(self)
 
     @property
     def decoder_heads(self) -> int:
@@ -192,7 +195,7 @@ class Decoder(nn.Module):
 def _build(c: T5Config, task: str) -> TextToText:
     scale = c.width**-0.5 if c.scaled else 1.0
     head = Head(c.width, c.vocabulary, tied=c.tied, scale=scale)
-    return TextToText(nn.Embedding(c.vocabulary, c.width), Encoder(c), Decoder(c), head)
+    return TextToText(Words(c.vocabulary, c.width), Encoder(c), Decoder(c), head)
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> T5Config:

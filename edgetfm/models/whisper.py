@@ -1,0 +1,284 @@
+"""Whisper: a Transformer that reads a spectrogram and writes what is said.
+
+Radford et al. 2022, "Robust speech recognition via large-scale weak supervision",
+https://arxiv.org/abs/2212.04356; the code is at https://github.com/openai/whisper. Its layers are
+those of `transformer`, normalized before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgetfm.layers.feed_forward import ACTIVATIONS
+from edgetfm.layers.sinusoids import sinusoids
+from edgetfm.models._config import check_config
+from edgetfm.models._encoder_decoder import (
+    DECODER,
+    ENCODER,
+    Head,
+    Past,
+    Words,
+    cache_of,
+    check_head_size,
+    decoder_outputs,
+    step_inputs,
+    whole_outputs,
+)
+from edgetfm.models._family import Family, FromHF, Rename, Stage, ZeroBias
+from edgetfm.models._hf import Reader
+from edgetfm.models.transformer import LAYER_NAMES, LAYER_SHAPES, DecoderLayer, EncoderLayer
+from edgetfm.signature import TensorSpec
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """The sizes of both halves.
+
+    mels: bands of the spectrogram. frames: of the encoder's answer, each of which is two of the
+    spectrogram's. context: the most tokens of a text. scaled: whether words are multiplied by
+    the root of the width.
+    """
+
+    vocabulary: int
+    width: int
+    layers: int
+    decoder_layers: int
+    heads: int
+    decoder_heads: int
+    inner: int
+    decoder_inner: int
+    mels: int = 80
+    frames: int = 1500
+    context: int = 448
+    scaled: bool = False
+    tied: bool = True
+    activation: str = "gelu"
+    eps: float = 1e-5
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_config(
+            self,
+            counts=(
+                *("vocabulary", "width", "layers", "decoder_layers", "heads", "decoder_heads"),
+                *("inner", "decoder_inner", "mels", "frames", "context"),
+            ),
+            activations=("activation",),
+            divides=(("heads", "width"), ("decoder_heads", "width")),
+        )
+        check_head_size(self)
+
+    pre_norm = True
+    """A layer normalizes what goes into its parts."""
+    least = 0
+    """A sound may be as short as can be: it is padded to all frames."""
+    convolutions = ()
+    letters = False
+    """It writes tokens of a text, not a letter for each frame."""
+
+    @property
+    def head_size(self) -> int:
+        """The units of a head of the decoder."""
+        return self.width // self.decoder_heads
+
+    @property
+    def encoder_context(self) -> int:
+        """The frames that are read."""
+        return self.frames
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a text."""
+        return self.context
+
+
+class Encoder(nn.Module):
+    """A spectrogram to what the decoder attends to."""
+
+    positions: Tensor
+
+    def __init__(self, c: WhisperConfig) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(c.mels, c.width, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(c.width, c.width, kernel_size=3, stride=2, padding=1)
+        self.activation = ACTIVATIONS["gelu"]
+        self.register_buffer("positions", sinusoids(c.frames, c.width, to_the_last=True))
+        self.layers = nn.ModuleList(EncoderLayer(c) for _ in range(c.layers))
+        self.norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.dropout = nn.Dropout(c.dropout)
+
+    def forward(self, input_features: Tensor) -> Tensor:
+        """[batch, mels, 2 * frames] to [batch, frames, width]."""
+        x = self.activation(self.conv1(input_features))
+        x = self.activation(self.conv2(x)).permute(2, 0, 1)
+        x = self.dropout(x + self.positions[:, None])
+        for layer in self.layers:
+            x = layer(x)
+        out: Tensor = self.norm(x).transpose(0, 1)
+        return out
+
+
+class Decoder(nn.Module):
+    """Embedded tokens and a past to hidden states."""
+
+    def __init__(self, c: WhisperConfig) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(c.context, c.width)
+        self.layers = nn.ModuleList(DecoderLayer(c) for _ in range(c.decoder_layers))
+        self.norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.dropout = nn.Dropout(c.dropout)
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        """[batch, sequence, width] in and out."""
+        timeline = past.timeline(x)
+        places = torch.arange(x.shape[1], device=x.device) + past.length
+        x = self.dropout(x + self.positions(places))
+        for number, layer in enumerate(self.layers):
+            x = layer(x, number, past, timeline, None)
+        out: Tensor = self.norm(x)
+        return out
+
+
+class EncoderStage(nn.Module):
+    """The graph of the encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
+        """A vector for each frame."""
+        return {"last_hidden_state": self.encoder(input_features)}
+
+
+class DecoderStage(nn.Module):
+    """The graph of the decoder, as `_encoder_decoder.DecoderStage`: no frame is padding."""
+
+    def __init__(self, words: Words, decoder: Decoder, head: Head) -> None:
+        super().__init__()
+        self.words, self.decoder, self.head = words, decoder, head
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        encoder_hidden_states: Tensor,
+        past_key_values: dict[str, Tensor] | None = None,
+        use_cache_branch: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The logits of the step's tokens and what the next step needs."""
+        past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
+        x = self.decoder(self.words(input_ids), past)
+        return past.answer(self.head(x, self.words.weight))
+
+
+class Whisper(nn.Module):
+    """The whole: a spectrogram and a text to the text's logits, as it is trained and compared."""
+
+    def __init__(self, c: WhisperConfig, task: str) -> None:
+        super().__init__()
+        self.words = Words(c.vocabulary, c.width, scale=c.width**0.5 if c.scaled else 1.0)
+        self.encoder, self.decoder = Encoder(c), Decoder(c)
+        self.head = Head(c.width, c.vocabulary, tied=c.tied)
+
+    @property
+    def encoder_stage(self) -> EncoderStage:
+        """What is exported as the first graph; it shares the weights."""
+        return EncoderStage(self.encoder)
+
+    @property
+    def decoder_stage(self) -> DecoderStage:
+        """What is exported as the second graph; it shares the weights."""
+        return DecoderStage(self.words, self.decoder, self.head)
+
+    def forward(
+        self,
+        input_features: Tensor,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The mask says which logits count: no token sees those behind it."""
+        past = Past(None, self.encoder(input_features), None)
+        x = self.decoder(self.words(decoder_input_ids), past)
+        return {"logits": self.head(x, self.words.weight)}
+
+
+def _encoder_inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
+    return (TensorSpec("input_features", "float32", ("batch", c.mels, 2 * c.frames)),)
+
+
+def _encoder_outputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
+    return (TensorSpec("last_hidden_state", "float32", ("batch", c.frames, c.width)),)
+
+
+def _inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
+    return (
+        *_encoder_inputs(c, task),
+        TensorSpec("decoder_input_ids", "int64", ("batch", "decoder_sequence")),
+        TensorSpec("decoder_attention_mask", "int64", ("batch", "decoder_sequence")),
+    )
+
+
+def _config_from_hf(hf: Mapping[str, Any], task: str) -> WhisperConfig:
+    """The config of a Whisper; a SourceError for what the family cannot honour."""
+    read = Reader(hf, "whisper")
+    read.refuse("is_encoder_decoder", allowed=(True, None))
+    width = read.size("d_model")
+    heads = read.size("encoder_attention_heads")
+    decoder_heads = read.size("decoder_attention_heads")
+    read.divides("encoder_attention_heads", heads, "d_model", width)
+    read.divides("decoder_attention_heads", decoder_heads, "d_model", width)
+    values: dict[str, Any] = dict(  # noqa: C408  (a call is what follows)
+        vocabulary=read.size("vocab_size"),
+        width=width,
+        layers=read.size("encoder_layers"),
+        decoder_layers=read.size("decoder_layers"),
+        heads=heads,
+        decoder_heads=decoder_heads,
+        inner=read.size("encoder_ffn_dim"),
+        decoder_inner=read.size("decoder_ffn_dim"),
+        mels=read.size("num_mel_bins"),
+        frames=read.size("max_source_positions"),
+        context=read.size("max_target_positions"),
+        scaled=bool(hf.get("scale_embedding")),
+        tied=hf.get("tie_word_embeddings") is not False,
+        activation=read.one_of("activation_function", ACTIVATIONS, "gelu"),
+        dropout=read.number("dropout", 0.0),
+    )
+    read.finish()
+    return WhisperConfig(**values)
+
+
+FAMILY = Family(
+    name="whisper",
+    tasks=("automatic-speech-recognition",),
+    config=WhisperConfig,
+    build=Whisper,
+    inputs=_inputs,
+    outputs=whole_outputs,
+    cache=cache_of,
+    stages=(
+        Stage(ENCODER, lambda module: module.encoder_stage, _encoder_inputs, _encoder_outputs),
+        Stage(DECODER, lambda module: module.decoder_stage, step_inputs, decoder_outputs),
+    ),
+    from_hf=FromHF(
+        model_types=("whisper",),
+        config=_config_from_hf,
+        weights=(
+            Rename(r"^model\.", ""),
+            Rename(r"^proj_out\.", "head."),
+            Rename(r"^decoder\.embed_tokens\.", "words."),
+            Rename(r"^encoder\.embed_positions\.weight$", "encoder.positions"),
+            Rename(r"\.embed_positions\.", ".positions."),
+            Rename(r"^((en|de)coder)\.layer_norm\.", r"\1.norm."),
+            *LAYER_NAMES,
+            ZeroBias(r"\.(k|key)$"),  # keys have no bias: it would change no score's rank
+            *LAYER_SHAPES,
+        ),
+        elsewhere=r"^head\.",  # some checkpoints keep a copy of tied embeddings
+    ),
+)
