@@ -30,8 +30,9 @@ class MemoryConfig:
     """The sizes of a decoder.
 
     memory: how many tokens before it a token sees in each layer, however far they are; `layers`
-    times as many reach it through others. compressed: the numbers that are kept of a token in
-    each layer, a quarter of `width` if 0.
+    times as many reach it through others. segment: the most tokens that are read at once; more are
+    read in several. compressed: the numbers that are kept of a token in each layer, a quarter of
+    `width` if 0.
     """
 
     vocabulary: int
@@ -40,6 +41,7 @@ class MemoryConfig:
     heads: int
     inner: int
     memory: int = 256
+    segment: int = 512
     compressed: int = 0
     activation: str = "gelu"
     eps: float = 1e-5
@@ -49,10 +51,11 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         check_config(
             self,
-            counts=("vocabulary", "width", "layers", "heads", "inner", "memory", "kept"),
+            counts=("vocabulary", "width", "layers", "heads", "inner", "memory", "segment",
+                    "kept"),
             activations=("activation",),
             divides=(),
-        )
+        )  # fmt: skip
 
     @property
     def kept(self) -> int:
@@ -61,8 +64,8 @@ class MemoryConfig:
 
     @property
     def longest(self) -> int:
-        """The most tokens a text may have: there is no end to it."""
-        return UNBOUNDED
+        """The most tokens that are read at once; a text has no end."""
+        return self.segment
 
 
 class Layer(nn.Module):

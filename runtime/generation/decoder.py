@@ -36,10 +36,28 @@ class Decoder:
         self.keeps_any = KEEP in (*inputs, *model.session.optional_inputs)
         self.vocabulary = logits.shape[-1]
         self.logits_dtype = logits.dtype
+        signature = model.session.signature
+        sizes = {t.shape[2] for t in signature.outputs if t.name == self.slots[0].present}
+        self.remembers: int | None = None
+        """How many slots its memory has; None is a cache that grows, and can be cut back."""
+        if signature.remembers:
+            (self.remembers,) = (int(size) for size in sizes)
 
     def cache(self, batch: int, capacity: int) -> Cache:
-        """An empty cache."""
-        return Cache(self.slots, batch, capacity, self.device)
+        """An empty cache for so many tokens, or an empty memory, which has its size."""
+        if self.remembers is None:
+            return Cache(self.slots, batch, capacity, self.device)
+        from edgetfm.runtime.generation.state import State
+
+        return State(self.slots, batch, self.remembers, self.device)
+
+    def bind(self, cache: Cache) -> Binding:
+        """The decoder on one of its caches."""
+        if self.remembers is None:
+            return Binding(self, cache)
+        from edgetfm.runtime.generation.state import StateBinding
+
+        return StateBinding(self, cache)
 
 
 def _wrong(said: Mapping[str, Any]) -> list[str]:

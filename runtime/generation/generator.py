@@ -85,6 +85,11 @@ class Generator:
                 )
             if row.options.prompt_lookup_num_tokens and len(rows) > 1:
                 problems.append("prompt_lookup_num_tokens takes one prompt at a time")
+            if row.options.prompt_lookup_num_tokens and self.decoder.remembers is not None:
+                problems.append(
+                    "prompt_lookup_num_tokens guesses, and a guess that is wrong has to be taken "
+                    "back: this model has a memory, which cannot forget"
+                )
         if problems:
             raise InputError(listed(dict.fromkeys(problems)))
 
@@ -93,7 +98,7 @@ class Generator:
     def _one(self, row: Row) -> Iterator[Pieces]:
         needed = rounded(len(row.prompt) + row.room, self.decoder.context)
         kept = self._take(row.prompt, needed)
-        binding = Binding(self.decoder, kept.cache)
+        binding = self.decoder.bind(kept.cache)
         logits = None
         for end in _ends(len(kept.tokens), len(row.prompt)):
             if row.stopping:
@@ -148,6 +153,8 @@ class Generator:
         most = max(0, min(len(last.tokens), len(prompt) - 2))
         unlike = np.flatnonzero(np.array(last.tokens[:most]) != np.array(prompt[:most]))
         common = int(unlike[0]) if len(unlike) else most
+        if self.decoder.remembers is not None and common < len(last.tokens):
+            return _Kept(self.decoder.cache(1, needed), [])  # a memory cannot be cut back
         if needed > last.cache.capacity and not last.cache.within_reach:
             return _Kept(self.decoder.cache(1, needed), [])
         return _Kept(last.cache.with_room(needed, common), prompt[:common])
@@ -158,7 +165,7 @@ class Generator:
         longest = max(len(row.prompt) + row.room for row in rows)
         cache = self.decoder.cache(len(rows), rounded(longest, self.decoder.context))
         logits = self._read(rows, cache)
-        binding, places = Binding(self.decoder, cache), list(range(len(rows)))
+        binding, places = self.decoder.bind(cache), list(range(len(rows)))
         lengths = [len(row.prompt) for row in rows]
         step = np.full((len(rows), 1), self.decoder.pad, dtype=np.int64)
         while True:
@@ -173,7 +180,7 @@ class Generator:
                         cache.copy_row(source, target, lengths[source])
                 places, lengths = ([of[at] for at in going] for of in (places, lengths))
                 cache, step = cache.rows(0, len(going)), step[going]
-                binding = Binding(self.decoder, cache)
+                binding = self.decoder.bind(cache)
             for at, place in enumerate(places):
                 if rows[place].reason is None:  # one that ended writes its last place again
                     lengths[at] += 1
@@ -186,10 +193,10 @@ class Generator:
             tokens = np.full((len(rows), max(lengths)), self.decoder.pad, dtype=np.int64)
             for line, row in zip(tokens, rows, strict=True):
                 line[: len(row.prompt)] = row.prompt
-            return Binding(self.decoder, cache).step(tokens, lengths)[:, 0]
+            return self.decoder.bind(cache).step(tokens, lengths)[:, 0]
         logits = np.empty((len(rows), self.decoder.vocabulary), self.decoder.logits_dtype)
         for at, row in enumerate(rows):
-            binding = Binding(self.decoder, cache.rows(at, at + 1))
+            binding = self.decoder.bind(cache.rows(at, at + 1))
             start = 0
             for end in _ends(0, len(row.prompt)):
                 logits[at] = self._prefill(binding, row.prompt[start:end], end)[0, 0]
