@@ -48,20 +48,26 @@ class Rules:
     no_repeat: int = 0
 
     @classmethod
-    def of_model(cls, config: Mapping[str, Any], eos: Sequence[int] = ()) -> Self:
+    def of_model(
+        cls, config: Mapping[str, Any], eos: Sequence[int] = (), vocabulary: int = 1 << 31
+    ) -> Self:
         """The rules in a generation_config.json; BundleError for values that cannot be."""
         problems: list[str] = []
+
+        def is_token(value: Any) -> bool:
+            return type(value) is int and 0 <= value < vocabulary
 
         def ids(key: str) -> Ids:
             value = config.get(key)
             found = [value] if type(value) is int else [] if value is None else value
-            if not isinstance(found, list) or not all(type(i) is int and i >= 0 for i in found):
+            if not isinstance(found, list) or not all(map(is_token, found)):
                 problems.append(f"{key} is {value!r:.60}, expected token ids")
                 return ()
             return tuple(found)
 
         runs = config.get("bad_words_ids") or []
-        if not isinstance(runs, list) or not all(_is_run(run) for run in runs):
+        lists = isinstance(runs, list) and all(isinstance(r, list) and r for r in runs)
+        if not lists or not all(is_token(i) for run in runs for i in run):
             problems.append(f"bad_words_ids is {runs!r:.60}, expected lists of token ids")
             runs = []
         size = config.get("no_repeat_ngram_size") or 0
@@ -95,7 +101,7 @@ class Rules:
                 scores[run[-1]] = -np.inf
         if self.forced_bos is not None and len(prompt) == 1 and not said:
             _force(scores, self.forced_bos)
-        elif self.forced_eos is not None and room == 1:
+        if self.forced_eos is not None and room == 1:
             _force(scores, self.forced_eos)
         if self.suppressed:
             scores[self._suppressed] = -np.inf
@@ -106,10 +112,6 @@ class Rules:
     @cached_property
     def _suppressed(self) -> Array:
         return np.array(self.suppressed, dtype=np.int64)
-
-
-def _is_run(run: Any) -> bool:
-    return isinstance(run, list) and bool(run) and all(type(i) is int and i >= 0 for i in run)
 
 
 def _force(scores: Array, token: int) -> None:
