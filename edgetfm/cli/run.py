@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of text that is one INPUT; may be given again.",
+)
 @click.option("--context", help="The text a question is about (question-answering).")
 @click.option("--labels", help="Labels to choose from, commas between (zero-shot pictures).")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Where masks and depths go.")
@@ -33,6 +40,7 @@ def command(
     out: Output,
     bundle: Path,
     inputs: tuple[str, ...],
+    files: tuple[Path, ...],
     context: str | None,
     labels: str | None,
     pictures: Path | None,
@@ -49,6 +57,9 @@ def command(
     from edgetfm.cli._text import answer_text
     from edgetfm.runtime import pipeline
 
+    if not inputs and not files:
+        raise InputError("nothing to answer: give an INPUT, - for stdin, or --file FILE")
+    whole = [_text_in(file) for file in files]
     pipe = pipeline(bundle, precision=precision, device=device, threads=threads)
     task = pipe.task
     if (task == "question-answering") != (context is not None):
@@ -58,12 +69,12 @@ def command(
             else f"--context is for question-answering, and this bundle does {task}"
         )
     if task == "text-generation":
-        _generate(out, pipe, _items(inputs), chat, chosen(options))
+        _generate(out, pipe, _items(inputs, whole), chat, chosen(options))
         return
     refuse({**options, "chat": chat}, task)
     named = options_of(task, labels)
     answers = []
-    for item in _items(inputs):
+    for item in _items(inputs, whole):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
             answer = pipe(item if context is None else (item, context), **named)
@@ -91,8 +102,17 @@ def _generate(
         out.result({"task": pipe.task, "answers": answers}, str)
 
 
-def _items(inputs: tuple[str, ...]) -> Iterator[Any]:
-    """The inputs in order, stdin's lines in the place of `-`; empty lines are left out."""
+def _text_in(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 text ({error.reason})") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _items(inputs: tuple[str, ...], whole: list[str]) -> Iterator[Any]:
+    """The inputs in order, stdin's lines in the place of `-` and no empty ones; then files."""
     for item in inputs:
         if item == "-":
             try:
@@ -103,3 +123,4 @@ def _items(inputs: tuple[str, ...]) -> Iterator[Any]:
                 ) from error
         else:
             yield item
+    yield from whole
