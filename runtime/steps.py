@@ -10,9 +10,6 @@ from edgetfm.runtime._ort import ort
 from edgetfm.runtime.session import Session
 from edgetfm.signature import KEEP, PAST, PRESENT, Array, Feeds, Signature, TensorSpec
 
-LAST_STEPS = 4
-"""Tokens of each row that `one_by_one` asks one at a time."""
-
 
 def in_two_parts(session: Session, feeds: Feeds, first: int) -> Feeds:
     """The logits of one text, [1, length, vocabulary]: of `first` tokens, then of the others."""
@@ -30,29 +27,28 @@ def in_two_parts(session: Session, feeds: Feeds, first: int) -> Feeds:
     return {"logits": np.concatenate([one["logits"], two["logits"]], axis=1)}
 
 
-def one_by_one(session: Session, feeds: Feeds) -> tuple[Array, Array]:
-    """The logits of the last tokens of a ragged batch, asked one at a time over one buffer.
+def token_by_token(session: Session, feeds: Feeds, whole: Feeds, prompts: Array) -> Feeds:
+    """The logits of a ragged batch, [batch, longest, vocabulary]: its last tokens one at a time.
 
-    Returns them, [batch, steps, vocabulary], and which tokens they are of, [batch, steps]. Rows
-    with fewer than two tokens repeat their last one.
+    prompts: how many tokens of each row are read at once, [batch], 1 or more; the others follow
+    over one buffer, as in generation. Rows that end before others repeat their last token. whole:
+    the answers whose logits stand for the tokens of the prompts.
     """
     ids, lengths = feeds["input_ids"], feeds["attention_mask"].sum(axis=1)
-    steps = int(min(LAST_STEPS, max(1, lengths.max() - 1)))
-    prompts = np.maximum(lengths - steps, 1)
-    capacity = int(lengths.max())
     buffers = {
-        t.name: ort().OrtValue.ortvalue_from_numpy(_room(t, len(ids), capacity))
+        t.name: ort().OrtValue.ortvalue_from_numpy(_room(t, len(ids), int(lengths.max())))
         for t in session.signature.inputs
         if t.name.startswith(PAST)
     }
+    logits = whole["logits"].copy()
     _step(session, buffers, ids[:, : prompts.max()], prompts)
-    places = np.empty((len(ids), steps), np.int64)
-    logits = []
-    for step in range(steps):
-        places[:, step] = np.minimum(prompts + step, lengths - 1)
-        tokens = np.take_along_axis(ids, places[:, step : step + 1], axis=1)
-        logits.append(_step(session, buffers, tokens, places[:, step] + 1))
-    return np.concatenate(logits, axis=1), places
+    for step in range(int((lengths - prompts).max(initial=0))):
+        places = np.minimum(prompts + step, lengths - 1)[:, None]
+        tokens = np.take_along_axis(ids, places, axis=1)
+        answer = _step(session, buffers, tokens, places[:, 0] + 1)
+        going = prompts + step < lengths  # a memory has had the last token of the others before
+        logits[going, places[going, 0]] = answer[going, 0]
+    return {"logits": logits}
 
 
 def last_step(signature: Signature, feeds: Feeds) -> Feeds:
@@ -79,17 +75,27 @@ def _room(spec: TensorSpec, batch: int, capacity: int) -> Array:
 
 
 def _step(session: Session, buffers: dict[str, Any], tokens: Array, lengths: Array) -> Array:
-    """One step over buffers that past and present share; the logits after each row's last token."""
+    """The logits of one step over buffers that past and present share, or a memory's two states.
+
+    tokens: [batch, new]; lengths: of what is past and new together, [batch].
+    """
     mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
     binding = session.io_binding()
     binding.bind_cpu_input("input_ids", np.ascontiguousarray(tokens))
     binding.bind_cpu_input("attention_mask", mask)
     for name, buffer in buffers.items():
         binding.bind_ortvalue_input(name, buffer)
-        binding.bind_ortvalue_output(name.replace(PAST, PRESENT, 1), buffer)
+        present = name.replace(PAST, PRESENT, 1)
+        if session.signature.remembers:  # of another size than what it may be given
+            binding.bind_output(present)
+        else:
+            binding.bind_ortvalue_output(present, buffer)
     binding.bind_output("logits")
     session.run_bound(binding)
-    logits: Array = binding.get_outputs()[-1].numpy()
+    *presents, answer = binding.get_outputs()
+    if session.signature.remembers:
+        buffers.update(zip(buffers, presents, strict=True))
+    logits: Array = answer.numpy()
     return logits[:, -1:]
 
 

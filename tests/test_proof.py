@@ -12,9 +12,10 @@ import pytest
 
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.bundle import BundleWriter, open_bundle
+from edgetfm.invariants import float_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
-from edgetfm.proof import DEVICE_BOUNDS, Subject, device_rung, float_rungs
+from edgetfm.proof import DEVICE_BOUNDS, Subject, device_rung
 from edgetfm.runtime.session import without_spinning
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tasks import TASKS

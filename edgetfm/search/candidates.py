@@ -14,9 +14,10 @@ import onnx_ir as ir
 from edgetfm.budget import Budget
 from edgetfm.errors import DeviceError, QuantizationError
 from edgetfm.graphs import read_graph, save_graph
+from edgetfm.invariants import invariant_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
-from edgetfm.proof import answers_of, device_rung, invariant_rungs, session_run
+from edgetfm.proof import answers_of, device_rung, session_run
 from edgetfm.quantize import RECIPES, Recipe, quantize_graph
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.recipes import for_decoders
@@ -25,6 +26,7 @@ from edgetfm.quantize.targets import TARGETS
 from edgetfm.runtime.tuning import choose_session
 from edgetfm.search.draft import Draft
 from edgetfm.signature import Feeds
+from edgetfm.step_proof import variant_step_rungs
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,18 @@ class Workshop:
             candidate.settings,
             budget.of_answers,
         )
+        if subject.task.generates:
+            candidate.rungs += variant_step_rungs(
+                subject,
+                candidate.path,
+                precision,
+                evidence.cases,
+                candidate.settings,
+                evidence.judged,
+                answers[: len(evidence.judged)],
+                draft.judged,
+                budget.of_answers,
+            )
         for drift in candidate.rungs[2:]:
             if drift.bound == budget.of_answers:
                 candidate.use = max(candidate.use, draft.use(drift.measures))

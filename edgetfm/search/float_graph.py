@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from edgetfm.budget import FLOAT_BOUND, Budget
 from edgetfm.bundle import Variant
 from edgetfm.errors import InputError, ParityError, SourceError, listed
+from edgetfm.invariants import compare_alone, float_rungs
 from edgetfm.ledger import rung
 from edgetfm.progress import Progress
-from edgetfm.proof import Run, Subject, compare_alone, float_rungs
+from edgetfm.proof import Run, Subject
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
 from edgetfm.search.draft import FP32, Draft

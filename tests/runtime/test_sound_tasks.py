@@ -16,7 +16,8 @@ import transformers
 
 from edgetfm import export_model, samples
 from edgetfm.errors import DataError, InputError
-from edgetfm.proof import Subject, compare_alone
+from edgetfm.invariants import compare_alone
+from edgetfm.proof import Subject
 from edgetfm.runtime.pipelines import Pipeline, pipeline
 from edgetfm.runtime.tasks import sounds
 from edgetfm.scoring.evaluation import read_eval

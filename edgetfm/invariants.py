@@ -1,0 +1,160 @@
+"""The rungs of a float32 graph, and what every graph keeps to: neighbours, padding and threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetfm.budget import FLOAT_BOUND
+from edgetfm.ledger import Rung, rung
+from edgetfm.parity import Comparison
+from edgetfm.proof import DEVICE_BOUNDS, Run, Subject, answers_of, session_run
+from edgetfm.runtime.memory import return_freed
+from edgetfm.runtime.session import make_session, without_spinning
+from edgetfm.signature import FRAMES, SAMPLES, SEQUENCE, Array, Feeds, is_batch
+from edgetfm.step_proof import step_rungs
+from edgetfm.tasks import Task
+
+
+def float_rungs(
+    subject: Subject,
+    graph: Path,
+    cases: Sequence[Feeds],
+    truth: Sequence[Feeds],
+    settings: dict[str, Any],
+) -> list[Rung]:
+    """The fp32 graph against its oracle, its optimized form against it, and the invariants.
+
+    truth: the oracle's answers to the first of the cases.
+    """
+    asked, decodes = len(truth), subject.task.generates
+    written = answers_of(graph, cases, optimize=False)
+    comparison = subject.compare(written[:asked], truth, cases[:asked])
+    rungs = [rung("fp32 graph", subject.oracle, comparison, bound=FLOAT_BOUND)]
+    session = make_session(graph, settings=without_spinning(settings), threads=1)
+    answers = [session.run(feeds) for feeds in cases]
+    comparison = subject.compare(answers, written, cases)
+    rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
+    del written
+    in_steps = step_rungs(subject, session, "fp32", cases, answers) if decodes else []
+    chosen = _batches(subject, cases)
+    together, batches = [answers[i] for i in chosen], [cases[i] for i in chosen]
+    del answers
+    rungs += _alone_rungs(subject, session.run, "fp32", batches, together)
+    del session
+    return_freed()
+    rungs.append(_threads_rung(subject, graph, "fp32", batches, together, settings))
+    return rungs + in_steps
+
+
+def invariant_rungs(
+    subject: Subject,
+    graph: Path,
+    precision: str,
+    cases: Sequence[Feeds],
+    settings: dict[str, Any],
+    budget: str = "",
+) -> list[Rung]:
+    """The same answer whatever the batch neighbours, the padding and the number of threads.
+
+    Dynamic int8 has one activation scale a tensor and cannot hold the first two exactly; its
+    drift is measured and bounded by the budget, which fp32 has no use for.
+    """
+    batches = [cases[i] for i in _batches(subject, cases)]
+    run = session_run(graph, settings=settings, threads=1)
+    together = [run(feeds) for feeds in batches]
+    alone = _alone_rungs(subject, run, precision, batches, together, budget)
+    del run
+    return_freed()
+    return [*alone, _threads_rung(subject, graph, precision, batches, together, settings)]
+
+
+def _batches(subject: Subject, cases: Sequence[Feeds]) -> list[int]:
+    """Which cases have more than one row, where rows can be asked alone; otherwise all."""
+    every = range(len(cases))
+    return [i for i in every if _batch(cases[i]) > 1] if subject.row_by_row else list(every)
+
+
+def _alone_rungs(
+    subject: Subject,
+    run: Run,
+    precision: str,
+    batches: Sequence[Feeds],
+    together: Sequence[Feeds],
+    budget: str = "",
+) -> list[Rung]:
+    if not subject.row_by_row:
+        return []
+    is_float = precision == "fp32"
+    return [
+        rung(
+            f"{precision} alone",
+            f"{precision} in a padded batch",
+            compare_alone(subject, run, batches, together),
+            bound=FLOAT_BOUND if is_float else budget,
+            bound_on="" if is_float else subject.judged_output,
+            note="one activation scale a tensor: bounded by the budget"
+            if precision == "int8" and budget
+            else "",
+        )
+    ]
+
+
+def _threads_rung(
+    subject: Subject,
+    graph: Path,
+    precision: str,
+    batches: Sequence[Feeds],
+    on_one: Sequence[Feeds],
+    settings: dict[str, Any],
+) -> Rung:
+    on_two = answers_of(graph, batches, settings=settings, threads=2)
+    return rung(
+        f"{precision} on 2 threads",
+        f"{precision} on 1",
+        subject.compare(on_two, on_one, batches),
+        bound=FLOAT_BOUND if precision == "fp32" else DEVICE_BOUNDS[precision],
+    )
+
+
+def compare_alone(
+    subject: Subject, run: Run, batches: Sequence[Feeds], together: Sequence[Feeds]
+) -> Comparison:
+    """Rows asked alone and without padding, against the answers they had `together`."""
+    alone = Comparison(subject.task.outputs)
+    ours = subject.signature
+    for feeds, answer in zip(batches, together, strict=True):
+        for row in range(min(_batch(feeds), 4)):
+            length = _length(feeds, row)
+            lengths = {} if length is None else _lengths(subject.task, length)
+            cut = {t.name: _cut(feeds[t.name], t.shape, row, lengths) for t in ours.inputs}
+            expected = {t.name: _cut(answer[t.name], t.shape, row, lengths) for t in ours.outputs}
+            alone.add(run(cut), expected, cut.get("attention_mask"), cut.get("input_ids"))
+    return alone
+
+
+def _batch(feeds: Feeds) -> int:
+    """The rows of a batch; where each sense has its own, the rows of the smallest."""
+    return min(len(array) for array in feeds.values())
+
+
+def _length(feeds: Feeds, row: int) -> int | None:
+    mask = feeds.get("attention_mask")
+    return None if mask is None else int(mask[row].sum())
+
+
+def _lengths(task: Task, length: int) -> dict[str, int]:
+    """The sizes of the axes of a row without its padding: what it takes, and its frames."""
+    frames = next((o.length(length) for o in task.outputs if o.steps), length)
+    return {SEQUENCE: length, SAMPLES: length, FRAMES: frames}
+
+
+def _cut(array: Array, shape: tuple[int | str, ...], row: int, lengths: Mapping[str, int]) -> Array:
+    """One row along every axis that counts items, without the padding of its tokens."""
+    index = tuple(
+        slice(row, row + 1) if is_batch(axis) else slice(lengths.get(str(axis))) for axis in shape
+    )
+    return np.ascontiguousarray(array[index])
