@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgetfm.errors import MissingExtra, SourceError
 from edgetfm.sources._reference import quiet_transformers
+from edgetfm.sources._weights import check_finite
 
 _FLOAT_KINDS = ("F64", "F32", "F16", "BF16")
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
@@ -89,10 +90,15 @@ class GGUFModel:
         return np.asarray(done.weights)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """All weights in float32, by Hugging Face's names: as large as the float checkpoint."""
-        return {
+        """All weights in float32, by Hugging Face's names: as large as the float checkpoint.
+
+        Raises SourceError that lists those with numbers that are not finite.
+        """
+        weights = {
             name: torch.from_numpy(np.array(self.tensor(name), order="C")) for name in self.names
         }
+        check_finite(weights)
+        return weights
 
     @property
     def note(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections import Counter
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_floats_come_back_as_they_were(tiny_llama: Any, tmp_path: Path) -> None:
     assert opened.architecture == "llama"
     assert opened.config["num_key_value_heads"] == 2
     assert opened.note == ""
+
+
+def test_numbers_that_are_not_finite_are_refused_by_the_names_of_their_weights(
+    tiny_llama: Any, tmp_path: Path
+) -> None:
+    model = copy.deepcopy(tiny_llama)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 5] = float("inf")
+        model.model.norm.weight[0] = float("nan")
+    opened = open_gguf(write_gguf(model, tmp_path / "m.gguf"))
+    with pytest.raises(SourceError, match=r"NaN or infinite.*layers\.1\.mlp\.up_proj.*model\.norm"):
+        opened.weights()
 
 
 def test_a_file_is_parsed_once_and_names_are_looked_up_in_one_table(
