@@ -1,7 +1,7 @@
 """Chat messages to the one text that a model was trained to answer, by its own template.
 
-A template is code from a stranger: it runs in Jinja's immutable sandbox, sees nothing but plain
-values, and gets the helpers that transformers gives it.
+A template is code from a stranger: it runs in a sandbox with bounds (sandbox.py), sees nothing but
+plain values, and gets the helpers that transformers gives it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ChatTemplate:
         Raises InputError if the messages are none or the template refuses them, BundleError if
         the template is broken; both name its line.
         """
-        from jinja2.exceptions import TemplateError
+        from edgetfm.runtime.generation.sandbox import metered
 
         chat = checked_messages(messages)
         open_end = chat[-1]["content"] if continue_final_message else None
@@ -89,15 +89,14 @@ class ChatTemplate:
         given = {"tools": None, "documents": None, **_plain(variables)}
         compiled = self._compiled
         try:
-            text = compiled.render(
-                **{**self.tokens, **given},
-                messages=chat,
-                add_generation_prompt=add_generation_prompt and open_end is None,
-            )
+            with metered():
+                text = compiled.render(
+                    **{**self.tokens, **given},
+                    messages=chat,
+                    add_generation_prompt=add_generation_prompt and open_end is None,
+                )
         except _Refused as error:
             raise InputError(f"the model's chat template refuses this chat: {error}") from error
-        except TemplateError as error:
-            raise self._broken(error) from error
         except Exception as error:  # whatever the template's expressions raise
             raise self._broken(error) from error
         return text if open_end is None else _cut(text)
@@ -154,7 +153,8 @@ class _Refused(Exception):
 def _environment() -> Any:
     from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from edgetfm.runtime.generation.sandbox import Sandbox
 
     class Generation(Extension):
         """`{% generation %}` marks an assistant's text for training; here it is only text."""
@@ -167,10 +167,12 @@ def _environment() -> Any:
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             return nodes.Scope(body).set_lineno(line)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    environment = Sandbox(
+        {"tojson": _tojson},
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[Generation, loopcontrols],
     )
-    environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment

@@ -33,7 +33,7 @@ class Decoder:
         if logits is None or not isinstance(logits.shape[-1], int):
             raise BundleError(f"this graph gives no logits over a vocabulary: {logits}")
         inputs = [t.name for t in model.session.signature.inputs]
-        self.keeps_any = KEEP in (*inputs, *model.session.optional_inputs)
+        self.keeps_any = KEEP in (*inputs, *model.graph.optional_inputs)
         self.vocabulary = logits.shape[-1]
         self.logits_dtype = logits.dtype
         signature = model.session.signature
@@ -85,7 +85,7 @@ class Binding:
     def __init__(self, decoder: Decoder, cache: Cache) -> None:
         self.decoder = decoder
         self.cache = cache
-        self._session = decoder.model.session
+        self._session = decoder.model.graph
         self._io = self._session.io_binding()
         for slot, value in zip(cache.of, cache.values, strict=True):
             self._io.bind_ortvalue_input(slot.past, value)

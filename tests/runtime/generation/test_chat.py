@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgetfm.errors import BundleError, InputError
+from edgetfm.runtime.generation import sandbox
 from edgetfm.runtime.generation.chat import ChatTemplate, is_chat
 
 CHATML = (
@@ -166,6 +167,72 @@ def test_a_broken_template_is_said_with_its_line(template: str, line: int) -> No
 def test_a_template_reaches_nothing_but_the_chat(template: str) -> None:
     with pytest.raises(BundleError, match="broken"):
         ours(template).render(CHATS[0])
+
+
+DOUBLE = "{%% set n = namespace(x=%s, y=%s) %%}{%% for i in range(60) %%}%s{%% endfor %%}{{ %s }}"
+LISTS = ("['a']", "['a']", "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ 'a' * 10**10 }}", "one call"),
+        ("{{ 10**10 * [0] }}", "one call"),
+        ("{{ 9**(9**9) }}", "digits"),
+        ("{{ '%10000000000d' % 3 }}", "one call"),
+        ("{{ '%10000000000d' | format(3) }}", "one call"),
+        ("{{ '{:10000000000}'.format(3) }}", "one call"),
+        ("{{ '{:{w}}'.format(3, w=10**10) }}", "one call"),
+        ("{{ 'a'.center(10**10) }}", "one call"),
+        ("{{ 'a' | center(10**10) }}", "one call"),
+        ("{{ messages | tojson(indent=10**10) }}", "one call"),
+        ("{{ ['a'] | map('center', 10**10) | join }}", "one call"),
+        ("{{ ('a' * 9999).replace('a', 'b' * 99999) }}", "one call"),
+        ("{{ ('a' * 9999) | replace('a', 'b' * 99999) }}", "one call"),
+        (DOUBLE % ("'aa'", 0, "{% set n.x = n.x + n.x %}", "n.x | length"), "10,000,000"),
+        (DOUBLE % ("'aa'", 0, "{% set n.x = n.x ~ n.x %}", "n.x | length"), "10,000,000"),
+        (DOUBLE % (*LISTS, "n.x"), "nests"),
+        (DOUBLE % (*LISTS, "n.x | tojson"), "nests"),
+        (DOUBLE % (*LISTS, "n.x == n.y"), "nests"),
+        ("{% set x = 'a' * 10**6 %}{% for i in range(99999) %}{{ x }}{% endfor %}", "10,000,000"),
+        ("{% set n = namespace(x=[]) %}{% for i in range(99999) %}"
+         "{% set n.x = n.x + ['a' * 10**6 ~ i] %}{% endfor %}", "1,000,000,000"),
+        ("{% for i in range(10**9) %}x{% endfor %}", "Range too big"),
+        ("{{ lipsum(n=10**6) }}", "'lipsum' is undefined"),
+    ],
+)  # fmt: skip
+def test_a_template_that_multiplies_is_stopped(template: str, said: str) -> None:
+    """Each of these would fill the memory, or not end."""
+    with pytest.raises(BundleError, match=r"chat_template\.jinja.*" + said):
+        ours(template).render(CHATS[0])
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for i in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    ],
+)
+def test_a_template_that_does_not_end_is_stopped(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "SECONDS", 0.1)
+    with pytest.raises(BundleError, match="it runs for more than"):
+        ours(template).render(CHATS[0])
+
+
+def test_a_chat_as_long_as_any_context_is_no_multiplication() -> None:
+    long = [{"role": "user", "content": "word " * 200_000}, *CHATS[2]]
+    for template in (CHATML, TOOLS):
+        wanted = theirs(template).apply_chat_template(long, tokenize=False)
+        assert ours(template).render(long, add_generation_prompt=False) == wanted
+    cut = "{{ messages[0].content.replace('word', 'letters') | replace('letters', 'word') | trim }}"
+    assert ours(cut).render(long) == long[0]["content"].strip()
+    users = (
+        "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | join }}"
+    )
+    assert len(ours(users).render(long)) == len(long[0]["content"]) + len("onethree")
 
 
 def test_what_is_no_chat_is_refused() -> None:
