@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import onnx_ir as ir
@@ -90,12 +91,16 @@ def _products(
 
 
 class _Plan(Protocol):
-    """Decides about the products that read one activation, and takes a decision over."""
+    """Decides about the products that read one activation, and takes a decision over.
+
+    apart: whether what it decides about one of them does not depend on the others.
+    """
 
     model: ir.Model
     recipe: Recipe
     linears: list[Linear]
     facts: Facts
+    apart: bool
 
     def key(self, group: Sequence[Linear]) -> Key: ...
 
@@ -106,28 +111,62 @@ class _Plan(Protocol):
 
 def decide(plan: _Plan, feeds: Sequence[Feeds], memo: Memo, progress: Progress) -> None:
     """Decide about every product of the plan; what the memo does not know is observed."""
-    readers = {str(x.name): group for x, group in by_activation(plan.linears)}
-    keys = {name: plan.key(group) for name, group in readers.items()}
-    unknown = {name: group for name, group in readers.items() if keys[name] not in memo.decisions}
+    foresee([plan], feeds, memo, progress)
+    for _, group in by_activation(plan.linears):
+        plan.accept(group, memo.decisions[plan.key(group)])
+        if feeds and plan.recipe.rounding == "compensated" and not has_gram(group[0].shape[0]):
+            plan.facts.round_to_nearest(group)
+    plan.facts.measure(memo.shapes)
+
+
+def foresee(
+    plans: Sequence[_Plan], feeds: Sequence[Feeds], memo: Memo, progress: Progress = quiet
+) -> None:
+    """Put what several plans of one model will ask for into the memo, observing it once."""
+    unknown: dict[str, list[tuple[_Plan, list[Linear]]]] = {}
+    for plan in plans:
+        for x, group in by_activation(plan.linears):
+            if not _recalled(plan, group, memo):
+                unknown.setdefault(str(x.name), []).append((plan, group))
     if not feeds:
-        for name, group in unknown.items():
-            memo.decisions[keys[name]] = plan.decide(group, None)
+        for asked in unknown.values():
+            _learn(asked, None, memo)
     elif unknown:
         observed = observe(
-            plan.model,
-            {name: group[0].shape[0] for name, group in unknown.items()},
+            plans[0].model,
+            {name: asked[0][1][0].shape[0] for name, asked in unknown.items()},
             feeds,
-            gram=plan.recipe.rounding == "compensated",
-            shapes_of=plan.facts.wanted,
+            gram=any(plan.recipe.rounding == "compensated" for plan in plans),
+            shapes_of=plans[0].facts.wanted,
             progress=progress,
         )
         for seen, shapes in observed:
             memo.shapes |= shapes
             for done, name in enumerate(list(seen)):
-                memo.decisions[keys[name]] = plan.decide(readers[name], seen.pop(name))
+                _learn(unknown[name], seen.pop(name), memo)
                 progress("rounding weights", done + 1, done + 1 + len(seen))
-    for name, group in readers.items():
-        plan.accept(group, memo.decisions[keys[name]])
-        if feeds and plan.recipe.rounding == "compensated" and not has_gram(group[0].shape[0]):
-            plan.facts.round_to_nearest(group)
-    plan.facts.measure(memo.shapes)
+
+
+def _recalled(plan: _Plan, group: Sequence[Linear], memo: Memo) -> bool:
+    """Whether the memo knows the group, or each of its products where that is the same."""
+    key = plan.key(group)
+    parts = [plan.key([linear]) for linear in group] if plan.apart else [key]
+    if key not in memo.decisions and all(part in memo.decisions for part in parts):
+        memo.decisions[key] = tuple(memo.decisions[part][0] for part in parts)
+    return key in memo.decisions
+
+
+def _learn(
+    asked: Sequence[tuple[_Plan, Sequence[Linear]]], seen: Activation | None, memo: Memo
+) -> None:
+    """What each plan decides about its group; deciding uses the gram up, so all but one copy it."""
+    for number, (plan, group) in enumerate(asked):
+        own = seen
+        if seen is not None and seen.gram is not None and number + 1 < len(asked):
+            own = replace(seen, gram=seen.gram.copy())
+        decision = plan.decide(group, own)
+        memo.decisions[plan.key(group)] = decision
+        if plan.apart:
+            memo.decisions |= {
+                plan.key([linear]): (part,) for linear, part in zip(group, decision, strict=True)
+            }

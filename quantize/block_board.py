@@ -109,12 +109,14 @@ def _row(editor: Editor, embedding: Embedding, blocks: Blocks) -> ir.Value:
 
 def _switch(editor: Editor, last: ir.Node, chosen: ir.Value, forms: Sequence[ir.Value]) -> None:
     """Compute the first form or the second in the place of `last`: only the one that is chosen."""
-    branches = {}
-    for branch, form in zip(("then_branch", "else_branch"), forms, strict=True):
+    branches = []
+    for form in forms:
         node = form.producer()
         assert node is not None
         editor.graph.remove(node)
         form.type = last.outputs[0].type
-        branches[branch] = ir.Graph((), [form], nodes=[node], name=f"{form.name}_{branch}")
-    y = editor.before(last, "If", [chosen], f"{last.name}_switch", **branches)[0]
+        branches.append(ir.Graph((), [form], nodes=[node], name=f"{form.name}_branch"))
+    then, otherwise = branches
+    name = f"{last.name}_switch"
+    y = editor.before(last, "If", [chosen], name, then_branch=then, else_branch=otherwise)[0]
     editor.replace(last, y)

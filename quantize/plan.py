@@ -81,6 +81,8 @@ class Plan:
     divisors: activation name -> [channels], what a Mul divides it by before it is quantized.
     """
 
+    apart = False  # products that read one activation share its smoothing
+
     def __init__(
         self,
         model: ir.Model,

@@ -49,6 +49,8 @@ class BlockPlan:
     blocks; there the product decides, and the gathers take what it made.
     """
 
+    apart = True
+
     def __init__(
         self,
         model: ir.Model,
