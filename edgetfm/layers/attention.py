@@ -56,20 +56,27 @@ class SelfAttention(nn.Module):
         self.out = Linear(inner, width, bias=out_bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """`bias` is added to the scores and broadcasts to [batch, heads, sequence, sequence]."""
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """`seen` says what may be looked at, in the form that `mix` takes."""
         packed = self.qkv(x).reshape(*x.shape[:2], 3 * self.heads, self.head_width)
         query, key, value = packed.split(self.heads, dim=2)
         if self.scale != 1.0:
             query = query * self.scale
-        scores = torch.matmul(query.permute(1, 2, 0, 3), key.permute(1, 2, 3, 0))
-        if bias is not None:
-            scores = scores + bias
-        weights = self.dropout(torch.softmax(scores, dim=-1))
-        mixed = torch.matmul(weights, value.permute(1, 2, 0, 3))
-        mixed = mixed.permute(2, 0, 1, 3).reshape(*x.shape[:2], -1)
-        out: Tensor = self.out(mixed)
+        mixed = self.mix(query, key, value, seen)
+        together = self.heads * self.head_width
+        out: Tensor = self.out(mixed.permute(2, 0, 1, 3).reshape(*x.shape[:2], together))
         return out
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None) -> Tensor:
+        """[sequence, batch, heads, head width] each to [batch, heads, sequence, head width].
+
+        `seen` is added to the scores and broadcasts to [batch, heads, sequence, sequence].
+        """
+        scores = torch.matmul(query.permute(1, 2, 0, 3), key.permute(1, 2, 3, 0))
+        if seen is not None:
+            scores = scores + seen
+        weights = self.dropout(torch.softmax(scores, dim=-1))
+        return torch.matmul(weights, value.permute(1, 2, 0, 3))
 
     def fold_scale(self) -> None:
         """Move 1/sqrt(head width) into the query's weights: one operation less for ever."""
