@@ -13,13 +13,15 @@ from edgetfm.bundle import Bundle
 from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.runtime.tasks import WAYS, Asked
+from edgetfm.runtime.tasks import WAYS, Asked, text_to_text
 from edgetfm.tasks import OTHER
 
 if TYPE_CHECKING:
     from edgetfm.runtime.generation.writer import Stream
 
 TEXT_GENERATION = "text-generation"
+STREAMED = (TEXT_GENERATION, *text_to_text.NAMES)
+"""The tasks whose answers can be had as they are written."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,18 @@ class Pipeline:
     def stream(self, prompt: Any, /, **options: Any) -> Stream:
         """The answer to one prompt, a text or a chat, in pieces as they are written.
 
-        Of bundles for text-generation only. Options are those of a call that say what is
-        generated; the text comes without its prompt. A stream that is closed, or left by an
-        exception, frees the memory of its cache.
+        Of bundles that write texts. Options are those of a call that say what is generated; the
+        text comes without its prompt. A stream that is closed, or left by an exception, frees the
+        memory of its cache.
         """
-        if self.task != TEXT_GENERATION:
-            raise InputError(f"this bundle does {self.task}: only {TEXT_GENERATION} has a stream")
+        if self.task not in STREAMED:
+            names = ", ".join(STREAMED)
+            raise InputError(f"this bundle does {self.task}: only {names} have a stream")
         items, single = WAYS[self.task].items(prompt)
         if not single:
             raise InputError("a stream answers one prompt: a text, or a chat")
+        if self.task != TEXT_GENERATION:
+            return text_to_text.stream_text(self.asked, items[0], **options)
         writer = self.asked.writer
         return writer.stream(items[0], writer.defaults.changed(**options))
 

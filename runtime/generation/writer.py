@@ -30,7 +30,7 @@ class Writer:
         self.decoder = Decoder(model)
         self.generator = Generator(self.decoder)
         self.text_of = Detokenizer(encoder.tokenizer)
-        self.defaults = GenerationOptions.of_model(_generation_config(model), eos=self.decoder.eos)
+        self.defaults = GenerationOptions.of_model(generation_config(model), eos=self.decoder.eos)
 
     @cached_property
     def template(self) -> ChatTemplate | None:
@@ -168,7 +168,7 @@ def prompts(inputs: Any) -> tuple[list[Prompt], bool]:
     return [item if isinstance(item, str) else checked_messages(item) for item in inputs], False
 
 
-def _generation_config(model: Model) -> dict[str, Any]:
+def generation_config(model: Model) -> dict[str, Any]:
     """What generation_config.json says; {} without one."""
     name = "generation_config.json"
     if name not in model.bundle.manifest.files:

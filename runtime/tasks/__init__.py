@@ -19,6 +19,7 @@ from edgetfm.runtime.tasks import (
     question_answering,
     segmentation,
     sounds,
+    text_to_text,
     token_classification,
     zero_shot_image,
 )
@@ -53,6 +54,9 @@ WAYS: dict[str, Way] = {
     "image-classification": Way(image_items, classification.classify_images),
     "image-feature-extraction": Way(image_items, embeddings.embed_images),
     "text-generation": Way(generation.prompt_items, generation.generate_texts),
+    "translation": Way(text_to_text.text_items, text_to_text.write_texts, wrap=True),
+    "summarization": Way(text_to_text.text_items, text_to_text.write_texts, wrap=True),
+    "text2text-generation": Way(text_to_text.text_items, text_to_text.write_texts, wrap=True),
     "object-detection": Way(image_items, detection.detect_objects),
     "image-segmentation": Way(image_items, segmentation.segment_images),
     "depth-estimation": Way(image_items, depth.estimate_depth),

@@ -19,6 +19,7 @@ from edgetfm.signature import Feeds
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
+    from edgetfm.runtime.generation.seq2seq_writer import Seq2SeqWriter
     from edgetfm.runtime.generation.writer import Writer
 
 
@@ -37,6 +38,13 @@ class Asked:
         from edgetfm.runtime.generation.writer import Writer
 
         return Writer(self.model, self.preprocessor.text_encoder)
+
+    @cached_property
+    def seq2seq(self) -> Seq2SeqWriter:
+        """What writes about texts with the model."""
+        from edgetfm.runtime.generation.seq2seq_writer import Seq2SeqWriter
+
+        return Seq2SeqWriter(self.model, self.preprocessor.text_encoder)
 
     def label(self, index: int) -> str:
         """The name of a class."""
