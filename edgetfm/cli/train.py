@@ -24,14 +24,24 @@ from edgetfm.cli._verb import folder, verb
     help="Change a setting of the configuration; may be repeated.",
 )
 @click.option("--force", is_flag=True, help="Replace a checkpoint that exists.")
-def command(out: Output, config: str, output: Path, settings: tuple[str, ...], force: bool) -> None:
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder that was cut off.")
+def command(
+    out: Output,
+    config: str,
+    output: Path,
+    settings: tuple[str, ...],
+    force: bool,
+    resume: bool,
+) -> None:
     """Train CONFIG, a .toml file or the name of one that ships, into a checkpoint."""
     from edgetfm.cli._table import facts_text
     from edgetfm.workflow.train import train_model
 
     overrides = dict(_setting(text) for text in settings)
     with progress_bar() as progress:
-        result = train_model(config, output, overrides=overrides, force=force, progress=progress)
+        result = train_model(
+            config, output, overrides=overrides, force=force, resume=resume, progress=progress
+        )
     data = result.to_json()
     out.result(data, lambda: facts_text(data))
 

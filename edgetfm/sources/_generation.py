@@ -9,8 +9,21 @@ from typing import Any
 
 from edgetfm import assets
 from edgetfm.errors import SourceError, listed
+from edgetfm.models._family import Family
 
 _FILES = ("generation_config.json", "chat_template.jinja")
+
+
+def generation_of(
+    folder: Path, hf: Mapping[str, Any], family: Family, config: Any
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a decoder, and what a manifest says of how it generates; nothing of others."""
+    if family.cache is None:
+        return {}, {}
+    files, tokens = read_generation(folder, hf)
+    if family.stages:
+        tokens |= read_writing(folder, hf)
+    return files, {**family.cache(config), **tokens}
 
 
 def read_generation(folder: Path, hf: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, Any]]:

@@ -16,12 +16,14 @@ from edgetfm.layers.attention import fold_scales
 from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.sources import _weights
-from edgetfm.sources._generation import read_generation
+from edgetfm.sources._generation import generation_of
 from edgetfm.sources._hub import called
 from edgetfm.sources._source import Source, Streamed, eager
 from edgetfm.tasks import task_named
 
 SCHEMA = 1
+SAMPLES = ("sample.npz", "sample.jsonl")
+"""Validation data that training keeps: what a module takes, or texts."""
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -47,9 +49,12 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     # Another task of the same family leaves the trained head behind.
     elsewhere = family.from_hf.elsewhere if family.from_hf and task_name != trained_for else r"^$"
     unused = _weights.check_fit(skeleton, weights, elsewhere)
-    prepared = assets.read_inputs(folder, task_named(task_name).senses, config)
-    files, generation = _generation(folder, data, family, config)
-    sample = folder / "sample.npz"
+    senses = task_named(task_name).senses
+    if family.stages and "text" not in senses:
+        senses = (*senses, "text")  # what it writes
+    prepared = assets.read_inputs(folder, senses, config)
+    files, generation = generation_of(folder, data, family, config)
+    samples = (path for path in (folder / name for name in SAMPLES) if path.is_file())
     return Source(
         kind="checkpoint",
         name=called(folder),
@@ -70,7 +75,7 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
         },
         preprocessing=prepared.preprocessing,
         labels=tuple(map(str, data.get("labels") or ())),
-        sample=sample if sample.is_file() else None,
+        sample=next(samples, None),
         notes=(
             *((f"the head for {trained_for} was left out",) if unused else ()),
             *prepared.notes,
@@ -80,16 +85,6 @@ def open_checkpoint(folder: Path, task: str | None = None) -> Source:
         if family.streams
         else None,
     )
-
-
-def _generation(
-    folder: Path, data: dict[str, Any], family: Family, config: Any
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files of a decoder, and what a manifest says of how it generates; nothing of others."""
-    if family.cache is None:
-        return {}, {}
-    files, tokens = read_generation(folder, data)
-    return files, {**family.cache(config), **tokens}
 
 
 def _as_hugging_face(data: dict[str, Any], family: Family, config: Any, task: str) -> bytes:

@@ -18,7 +18,7 @@ from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.sentence import read_sentence_head
 from edgetfm.sources import _hub, _piecewise, _reference, _weights
-from edgetfm.sources._generation import read_generation, read_writing
+from edgetfm.sources._generation import generation_of
 from edgetfm.sources._quantized import refuse_quantized
 from edgetfm.sources._sentence import with_head
 from edgetfm.sources._source import Source, Streamed
@@ -123,7 +123,7 @@ def _native(
     if family.stages and "text" not in senses:
         senses = (*senses, "text")  # what it writes
     prepared = assets.read_inputs(folder, senses, config, trust_remote_code=trust_remote_code)
-    files, generation = _generation(folder, hf, family, config)
+    files, generation = generation_of(folder, hf, family, config)
     large = family.streams and _float_bytes(paths) > _piecewise.LARGE
     read_in_parts = ("the model is large: PyTorch reads its weights part by part",) * large
     return Source(
@@ -276,18 +276,6 @@ def _streamed(family: Family, config: Any, task: str, paths: list[Path]) -> Stre
     module = _weights.empty(lambda: family.build(config, task)).eval()
     weights: Any = family.from_hf.rewrite(cast(Any, opened))
     return module, {name: weights[name] for name in module.state_dict()}
-
-
-def _generation(
-    folder: Path, hf: Mapping[str, Any], family: Family, config: Any
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files of a decoder, and what a manifest says of how it generates; nothing of others."""
-    if family.cache is None:
-        return {}, {}
-    files, tokens = read_generation(folder, hf)
-    if family.stages:
-        tokens |= read_writing(folder, hf)
-    return files, {**family.cache(config), **tokens}
 
 
 def _labels(hf: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from torch import nn
 from edgetfm.layers.linear import Linear
 
 POSITION_STD = 0.5
+EMBEDDING_STD = 0.02
+"""torch's own 1.0 makes the first logits of tied embeddings as large as the width's root."""
 
 
 def initialize(module: nn.Module) -> None:
@@ -20,6 +22,8 @@ def initialize(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, Linear | nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(part.weight)
+        elif isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=EMBEDDING_STD)
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[2] == "positions":
             nn.init.normal_(parameter, std=POSITION_STD)

@@ -19,9 +19,20 @@ def train_model(
     *,
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
+    resume: bool = False,
     progress: Progress = quiet,
 ) -> TrainResult:
-    """Train a model from a TOML config (a path, or the name of one that ships)."""
+    """Train a model from a TOML config (a path, or the name of one that ships).
+
+    resume: go on with the run in `output` that was cut off.
+    """
     from edgetfm.training import train
 
-    return train(str(config), Path(output), overrides=overrides, force=force, progress=progress)
+    return train(
+        str(config),
+        Path(output),
+        overrides=overrides,
+        force=force,
+        resume=resume,
+        progress=progress,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from edgetfm.errors import DataError, InputError, OutputError, SourceError
 from edgetfm.sources import open_source
 from edgetfm.training import TrainConfig, TrainResult, train
 from edgetfm.training.data import load_dataset, pixel_values
-from edgetfm.training.schedule import warmup_cosine
+from edgetfm.training.objectives import Batch
+from edgetfm.training.objectives.pictures import Pictures
+from edgetfm.training.schedules import warmup_cosine
 
 CHECKPOINT = {
     "config.json",
@@ -166,19 +169,16 @@ def test_an_interrupt_before_there_is_anything_leaves_nothing(tmp_path: Path) ->
 
 def spoil(monkeypatch: pytest.MonkeyPatch, image_in: int) -> None:
     """From the `image_in`-th training batch on, the pixels are not finite."""
-    from edgetfm.training import loop
+    made, plain = 0, Pictures.batch
 
-    made = 0
-
-    def spoiled(*arguments: Any) -> Any:
+    def spoiled(self: Pictures, part: Any, rows: Any, random: Any) -> Batch:
         nonlocal made
-        from edgetfm.training.data import batches
+        batch = plain(self, part, rows, random)
+        made += random is not None
+        broken = {name: a * np.float32(np.nan) for name, a in batch.feeds.items()}
+        return replace(batch, feeds=broken) if made >= image_in else batch
 
-        for pixels, labels in batches(*arguments):
-            made += 1
-            yield (pixels * np.float32(np.nan) if made >= image_in else pixels), labels
-
-    monkeypatch.setattr(loop, "batches", spoiled)
+    monkeypatch.setattr(Pictures, "batch", spoiled)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_weights(
@@ -249,7 +249,7 @@ def test_force_replaces_a_checkpoint(tmp_path: Path) -> None:
         ({"dataset": "numbers"}, "no dataset 'numbers'"),
         ({"family": "vgg"}, "unknown family 'vgg'"),
         ({"task": "fill-mask"}, "has no task"),
-        ({"task": "image-feature-extraction"}, "training knows the task"),
+        ({"task": "image-feature-extraction"}, "training knows the tasks"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(

@@ -13,7 +13,6 @@ from edgetfm.errors import DataError
 from edgetfm.training.data import (
     SPLITS,
     Dataset,
-    batches,
     load_dataset,
     pixel_values,
     shifted,
@@ -75,16 +74,6 @@ def test_a_shift_moves_an_image_and_fills_with_black() -> None:
         row, column = np.argwhere(image[..., 0] == 200)[0]
         assert (image == 0).sum() == 9 - (3 - abs(row - 1)) * (3 - abs(column - 1))
     assert shifted(images, 0, np.random.default_rng(0)) is images
-
-
-def test_an_epoch_takes_every_image_once_in_another_order(digits: Dataset) -> None:
-    random = np.random.default_rng(0)
-    epochs = [list(batches(digits.train, 100, random, lambda x: x)) for _ in range(2)]
-    for epoch in epochs:
-        assert sum(len(labels) for _, labels in epoch) == len(digits.train)
-        seen = sorted(p.tobytes() for pixels, _ in epoch for p in pixels)
-        assert seen == sorted(p.tobytes() for p in pixel_values(digits.train.images))
-    assert not np.array_equal(epochs[0][0][1], epochs[1][0][1])
 
 
 def save(path: Path, **arrays: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetfm.errors import DataError, MissingExtra, listed
+from edgetfm.training.data.parts import PARTS, Shares
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 SPLITS = {"test": 0.2, "validation": 0.15, "train": 0.65}
-"""The share of each split: which one an image is in follows from its bytes alone."""
+"""The share of each split unless told: which one an image is in follows from its bytes alone."""
 
 MEAN, STD = 0.5, 0.5
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -66,7 +66,12 @@ def pixel_values(images: Images) -> NDArray[np.float32]:
     return np.ascontiguousarray(((scaled - MEAN) / STD).transpose(0, 3, 1, 2), dtype=np.float32)
 
 
-def load_dataset(name: str, size: tuple[int, int] | None = None, channels: int = 3) -> Dataset:
+def load_dataset(
+    name: str,
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    shares: Shares | None = None,
+) -> Dataset:
     """The dataset called 'digits', or in a .npz file or an image folder.
 
     A .npz file holds `images` [count, height, width] or [count, height, width, channels] of uint8
@@ -84,22 +89,21 @@ def load_dataset(name: str, size: tuple[int, int] | None = None, channels: int =
         images, names = _folder(path, size, channels)
     else:
         raise DataError(f"no dataset '{name}': give 'digits', a .npz file or a folder of images")
-    return split(path.stem if path.exists() else name, images, names)
+    return split(path.stem if path.exists() else name, images, names, shares)
 
 
-def split(name: str, images: Images, names: list[str]) -> Dataset:
+def split(name: str, images: Images, names: list[str], shares: Shares | None = None) -> Dataset:
     """Images and their labels' names in three splits, equal images always in the same one."""
     labels = tuple(sorted(set(names)))
     index = {label: i for i, label in enumerate(labels)}
     digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
-    place = np.array([int.from_bytes(d[:8], "big") / 2**64 for d in digests])
+    shares = shares or Shares(SPLITS["validation"], SPLITS["test"])
+    place = np.array([shares.part_of(image.tobytes()) for image in images])
     numbers = np.array([index[n] for n in names], dtype=np.int64)
     parts: dict[str, Split] = {}
-    start = 0.0
-    for part, share in SPLITS.items():
-        chosen = (place >= start) & (place < start + share)
+    for part in PARTS:
+        chosen = place == part
         parts[part] = Split(np.ascontiguousarray(images[chosen]), numbers[chosen])
-        start += share
     problems = [f"no image falls into the {p} split" for p, s in parts.items() if not len(s)]
     unseen = set(range(len(labels))) - set(parts["train"].labels.tolist())
     problems += [f"no training image has the label '{labels[i]}'" for i in sorted(unseen)]
@@ -178,20 +182,3 @@ def shifted(images: Images, limit: int, random: np.random.Generator) -> Images:
     rows, columns = down + np.arange(height), right + np.arange(width)
     moved: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved
-
-
-def batches(
-    data: Split, size: int, random: np.random.Generator, change: Callable[[Images], Images]
-) -> Iterator[tuple[NDArray[np.float32], Labels]]:
-    """One epoch in random order: `pixel_values` and labels, the last batch as it comes."""
-    order = random.permutation(len(data))
-    for start in range(0, len(data), size):
-        chosen = order[start : start + size]
-        yield pixel_values(change(data.images[chosen])), data.labels[chosen]
-
-
-def in_order(data: Split, size: int = 256) -> Iterable[tuple[NDArray[np.float32], Labels]]:
-    """All of a split as it stands, for evaluation."""
-    for start in range(0, len(data), size):
-        part = slice(start, start + size)
-        yield pixel_values(data.images[part]), data.labels[part]

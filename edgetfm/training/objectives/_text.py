@@ -1,0 +1,53 @@
+"""What the objectives on text share: their tokenizer, and the texts a checkpoint keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetfm.errors import InputError
+from edgetfm.training.config import TrainConfig
+from edgetfm.training.tokenizer import KINDS, TextTokenizer, read_tokenizer
+
+SAMPLES = 256
+"""The most validation texts in sample.jsonl, for calibration; test texts are never among them."""
+
+
+def tokenizer_for(config: TrainConfig, texts: Iterable[str], kind: str) -> TextTokenizer:
+    """The tokenizer of the model that is started from, or of a path, or one made for the texts.
+
+    kind: what is made unless the configuration says.
+    """
+    said = config.tokenizer
+    if config.start or "path" in said:
+        return read_tokenizer(Path(said.get("path", config.start)), config.length)
+    made = KINDS.get(said.get("kind", kind))
+    if made is None:
+        raise InputError(f"tokenizer.kind is {said['kind']!r}, known are {', '.join(KINDS)}")
+    return made(texts, said.get("vocabulary", 4096), config.length)
+
+
+def sample_of(texts: Sequence[str], rows: Sequence[dict[str, Any]] | None = None) -> bytes:
+    """At most SAMPLES of the texts, those with the smallest hashes, as the lines of a .jsonl file.
+
+    rows: what else is said of each text.
+    """
+    digests = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in texts]
+    chosen = sorted(sorted(range(len(texts)), key=digests.__getitem__)[:SAMPLES])
+    lines = [{"text": texts[i], **(rows[i] if rows else {})} for i in chosen]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
+    """Rows of ids [rows, longest], filled up on the right."""
+    longest = max(map(len, rows))
+    made = np.full((len(rows), longest), fill, dtype=np.int64)
+    for i, row in enumerate(rows):
+        made[i, : len(row)] = row
+    return made

@@ -1,0 +1,265 @@
+"""One run: the epochs, the steps of each, and what they come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import nn
+
+from edgetfm.errors import DataError, InputError, listed
+from edgetfm.models import family_named
+from edgetfm.models._family import Family
+from edgetfm.progress import Progress
+from edgetfm.training.config import TrainConfig
+from edgetfm.training.data.parts import Part
+from edgetfm.training.initialize import initialize
+from edgetfm.training.losses import right_answers, summed_loss
+from edgetfm.training.objectives import Batch, Objective, objective_of
+from edgetfm.training.optimizer import make_optimizer
+from edgetfm.training.resuming import Best, Position, read_state, state_files
+from edgetfm.training.schedules import SCHEDULES
+
+EVALUATED = 256
+"""Rows that are evaluated together, unless a row is long."""
+TOGETHER = 50
+"""Batches that are made of neighbours in length, where rows have lengths."""
+POINTS = 200
+"""Points of the curve of losses."""
+
+Stop = Callable[[], bool]
+"""Whether someone asked the run to stop."""
+
+
+class Run:
+    """What a run holds: data, module, optimizer, where it stands, best weights."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.family = family_named(config.family)
+        self.family.check_task(config.task)
+        self.objective = objective_of(config)
+        self.model_config = model_config(self.family, config, self.objective)
+        self.position, self.best = Position(), Best()
+        self.per_epoch = math.ceil(self.objective.data.train / config.batch)
+        self.steps = config.epochs * self.per_epoch
+        self.accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and speaks for all of them."""
+        return bool(self.accelerator.is_main_process)
+
+    def prepare(self, resume_from: Path | None) -> None:
+        """Make the module and its optimizer, as they were where a run goes on."""
+        self.plain = self._build().train()
+        optimizer = make_optimizer(self.plain, self.config)
+        if resume_from is not None:
+            saved = read_state(resume_from, self.config, self.objective.data.fingerprint)
+            saved.restore(self.plain, optimizer)
+            self.position, self.best = saved.position, saved.best
+        self.module, self.optimizer = self.accelerator.prepare(self.plain, optimizer)
+
+    def fit(self, progress: Progress, save: Callable[[], object], stop: Stop) -> None:
+        """Train over all epochs, keeping the best weights; `save` is called along the way."""
+        at, every = self.position, self.config.save_every
+        while at.epoch <= self.config.epochs:
+            for index, rows in list(enumerate(self._batches(at.epoch)))[at.batches :]:
+                self._step(rows, index, stop)
+                progress(self._says(), at.step, self.steps)
+                if every and at.step % every == 0:
+                    save()
+            self._end_epoch()
+            if at.epoch <= self.config.epochs:
+                save()
+        progress(self._says(), self.steps, self.steps)
+
+    def _build(self) -> nn.Module:
+        """A fresh module that has answered once: what cannot be is said before training."""
+        batch = self.objective.batch("train", np.arange(min(2, self.objective.data.train)), None)
+        try:
+            module = self.family.build(self.model_config, self.config.task).eval()
+            with torch.inference_mode():
+                module(**{k: torch.from_numpy(v) for k, v in batch.feeds.items()})
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.model_config} does not make a {self.family.name} that answers: {error}"
+            ) from error
+        initialize(module)
+        return module
+
+    def _batches(self, epoch: int) -> list[np.ndarray[Any, Any]]:
+        """The rows of each batch of an epoch; rows of about one length together."""
+        random = np.random.default_rng([self.config.seed, epoch])
+        size = self.config.batch
+        order = random.permutation(self.objective.data.train)
+        lengths = self.objective.lengths("train")
+        if lengths is None:
+            return [order[i : i + size] for i in range(0, len(order), size)]
+        chunks = (order[i : i + size * TOGETHER] for i in range(0, len(order), size * TOGETHER))
+        sorted_ = np.concatenate([c[np.argsort(lengths[c], kind="stable")] for c in chunks])
+        batches = [sorted_[i : i + size] for i in range(0, len(order), size)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def _step(self, rows: np.ndarray[Any, Any], index: int, stop: Stop) -> None:
+        config, at = self.config, self.position
+        random = np.random.default_rng([config.seed, at.epoch, index])
+        batch = self.objective.batch("train", rows, random)
+        self._seed()
+        factor = SCHEDULES[config.schedule](at.step, self.steps, config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * factor
+        processes = self.accelerator.num_processes
+        logits, targets = self._answer(batch.share(self.accelerator.process_index, processes))
+        # Processes average their gradients: times their number it is the mean over all rows.
+        loss = summed_loss(logits, targets, config.label_smoothing) / max(1, batch.count)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss * processes)
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), config.clip)
+        said = torch.tensor([float(loss.detach()), float(stop())], dtype=torch.float64)
+        value, stopping = self.accelerator.reduce(said, "sum").tolist()
+        gradient = {} if config.precision == "fp16" else {"gradient": float(norm)}
+        self._check_finite(at.step + 1, loss=value, **gradient)
+        self.optimizer.step()
+        at.step, at.batches = at.step + 1, index + 1
+        at.total, at.count = at.total + value * batch.count, at.count + batch.count
+        if at.step % max(1, self.steps // POINTS) == 0:
+            at.losses.append([at.step, value])
+        if stopping:
+            raise KeyboardInterrupt
+
+    def _seed(self) -> None:
+        """What dropout draws follows from the seed, the step and the process alone."""
+        entropy = [self.config.seed, self.position.step, self.accelerator.process_index]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
+
+    def _answer(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        device = self.accelerator.device
+        feeds = {name: torch.from_numpy(a).to(device) for name, a in batch.feeds.items()}
+        return self.module(**feeds)["logits"], torch.from_numpy(batch.targets).to(device)
+
+    def _end_epoch(self) -> None:
+        at = self.position
+        score, loss = self.evaluate("validation")
+        self._check_finite(at.step, **{"validation loss": loss})
+        better = score if self.objective.measure == "accuracy" else -loss
+        self.best.offer(at.epoch, better, loss, self.plain)
+        at.curve.append(
+            {
+                "epoch": at.epoch,
+                "step": at.step,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "loss": at.total / max(1, at.count),
+                "validation_loss": loss,
+                f"validation_{self.objective.measure}": score,
+            }
+        )
+        at.epoch, at.batches, at.total, at.count = at.epoch + 1, 0, 0.0, 0
+
+    def evaluate(self, part: Part) -> tuple[float, float]:
+        """The measure and the mean loss (cross entropy, without smoothing) over a part."""
+        training = self.module.training
+        self.module.eval()
+        sums = torch.zeros(3, dtype=torch.float64)
+        index, processes = self.accelerator.process_index, self.accelerator.num_processes
+        rows = np.arange(self.objective.data.count(part))
+        size = EVALUATED if self.objective.measure == "accuracy" else self.config.batch
+        with torch.inference_mode():
+            for start in range(0, len(rows), size):
+                batch = self.objective.batch(part, rows[start : start + size], None)
+                mine = batch.share(index, processes)
+                logits, targets = self._answer(mine)
+                right, loss = right_answers(logits, targets), summed_loss(logits, targets)
+                sums += torch.tensor([float(right), float(loss), mine.count], dtype=torch.float64)
+        self.module.train(training)
+        right, loss, count = self.accelerator.reduce(sums, "sum").tolist()
+        mean = loss / max(1.0, count)
+        if self.objective.measure == "accuracy":
+            return right / max(1.0, count), mean
+        return math.exp(min(mean, 700.0)), mean
+
+    def _check_finite(self, step: int, **values: float) -> None:
+        strange = [f"the {name} is {v}" for name, v in values.items() if not math.isfinite(v)]
+        if strange:
+            kept = f"epoch {self.best.epoch} is kept" if self.best.weights else "nothing is kept"
+            raise DataError(
+                f"training diverged at step {step} (epoch {self.position.epoch}): "
+                f"{' and '.join(strange)}; {kept}. Try a learning_rate below "
+                f"{self.config.learning_rate:g}"
+            )
+
+    def _says(self) -> str:
+        at = self.position
+        said = f"epoch {min(at.epoch, self.config.epochs)}/{self.config.epochs}"
+        if not at.curve:
+            return said
+        last, measure = at.curve[-1], self.objective.measure
+        score = last[f"validation_{measure}"]
+        shown = f"{score:.1%}" if measure == "accuracy" else f"{score:.2f}"
+        return f"{said}, loss {last['loss']:.3f}, {measure} {shown}"
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The best weights, or those of now where no epoch has ended."""
+        return self.best.weights or self.plain.state_dict()
+
+    def state_files(self) -> dict[str, bytes]:
+        """What it takes to go on from here."""
+        fingerprint = self.objective.data.fingerprint
+        return state_files(
+            self.config, fingerprint, self.position, self.best, self.plain, self.optimizer
+        )
+
+    def metrics(self, *, complete: bool) -> dict[str, Any]:
+        """The content of metrics.json; the test part is looked at when a run is complete."""
+        measure, data, judged = self.objective.measure, self.objective.data, {}
+        if complete:
+            self.plain.load_state_dict(self.best.weights)
+            score, loss = self.evaluate("test")
+            judged = {f"test_{measure}": score, "test_loss": loss}
+        if self.best.weights:
+            curve = self.position.curve[self.best.epoch - 1]
+            judged |= {k: v for k, v in curve.items() if k.startswith("validation_")}
+        return {
+            "complete": complete,
+            **judged,
+            "best_epoch": self.best.epoch,
+            "steps": self.position.step,
+            "parameters": sum(p.numel() for p in self.plain.parameters()),
+            "data": {field.name: getattr(data, field.name) for field in fields(data)},
+            "config": self.config.to_json(),
+            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+            "curve": self.position.curve,
+            "losses": self.position.losses,
+        }
+
+
+def model_config(family: Family, config: TrainConfig, objective: Objective) -> Any:
+    """The family's config: what was given and what follows from the data, which must agree."""
+    known = [f.name for f in fields(family.config)]
+    follows = objective.follows()
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.model.items()}
+    problems = [f"unknown key 'model.{key}'" for key in values if key not in known]
+    if problems:
+        problems.append(f"{family.name} has {', '.join(known)}")
+    problems += [
+        f"model.{key} is {values[key]}, but {objective.data.name} has {value}"
+        for key, value in follows.items()
+        if key in values and values[key] != value
+    ]
+    if problems:
+        raise InputError(listed(problems))
+    # The longest text a model can take is the longest row, unless it is to be longer.
+    usual = {"context": config.length, "positions": config.length, **follows}
+    try:
+        return family.config(**{k: v for k, v in usual.items() if k in known} | values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the model table does not make a {family.name}: {error}") from error
