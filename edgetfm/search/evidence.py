@@ -75,7 +75,7 @@ def gather(
         return _from_arrays(signature, goal)
     shipped = paired(None, task.senses)
     cases = parity_cases(preprocessor, signature, task, shipped.items, long=long)
-    if goal.calibration is None and sample is not None:
+    if goal.calibration is None and sample is not None and sample.suffix == ".npz":
         made = _from_sample(cases, sample, signature)
         return made if goal.quantizes else replace(made, facts={})
     if not goal.quantizes:
@@ -85,6 +85,8 @@ def gather(
         return replace(_from_arrays(signature, goal, preprocessor.text), cases=cases)
     if goal.calibration is not None:
         data = paired(goal.calibration, task.senses, goal.samples)
+    elif sample is not None:
+        data = replace(paired(sample, task.senses, goal.samples), name="the checkpoint's own sample")
     fit, judge = split(data.items)
     if task.generates:
         return _of_windows(cases, preprocessor.text_encoder, signature, data)
