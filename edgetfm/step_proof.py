@@ -19,6 +19,8 @@ from edgetfm.runtime.steps import in_two_parts, token_by_token
 from edgetfm.signature import Array, Feeds
 
 WEIGHT_ONLY = ("int4", "int8-weight")
+USUAL = 128
+"""Tokens of a text that is cut at its ends too."""
 LAST_STEPS = 4
 """Tokens of each row that are asked one at a time where float answers are compared."""
 
@@ -43,8 +45,7 @@ def step_rungs(
     for feeds, whole in zip(cases, answers, strict=True):
         mask = feeds["attention_mask"]
         batch, length = feeds["input_ids"].shape
-        firsts = {1, length // 2, length - 1} if batch == 1 and length > 1 else set()
-        for first in sorted(firsts):
+        for first in _cuts(length) if batch == 1 else ():
             parts.add(in_two_parts(session, feeds, first), whole, mask)
         lengths = mask.sum(axis=1)
         answer = token_by_token(session, feeds, whole, np.maximum(lengths - LAST_STEPS, 1))
@@ -54,6 +55,13 @@ def step_rungs(
         rung(f"{precision} in two parts", f"{precision} whole", parts, bound=bound),
         rung(f"{precision} token by token", f"{precision} whole", steps, bound=bound),
     ]
+
+
+def _cuts(length: int) -> list[int]:
+    """Where a text is cut in two; a long one once, which is what it is there for."""
+    if length > USUAL:
+        return [length // 2]
+    return sorted({1, length // 2, length - 1} - {0, length})
 
 
 def variant_step_rungs(

@@ -19,8 +19,12 @@ from edgetfm.tasks import Task
 
 TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
 """(batch, longest sequence): 1 in each axis, odd sizes, a usual one, a full batch."""
-LONG_TEXT = (1, 1024)
-"""What graphs traced from others' code are asked too: it may take another path for long texts."""
+LONG_TEXT = 1024
+"""Tokens of a text that graphs traced from others' code are asked too: they may take another path
+for long ones. No decoder is proven on longer ones either: without a cache each token attends to
+all, eagerly."""
+LONG_PROMPT, BEYOND = 256, 32
+"""Tokens of a text that decoders are asked too, and how many more than a window has it has."""
 IMAGE_BATCHES = (1, 2, 3, 8)
 FREE_PICTURES = (
     (1, (3, 4), 1.0),
@@ -43,13 +47,13 @@ def parity_cases(
     task: Task,
     items: Sequence[Any],
     *,
-    long: bool = False,
+    long: int = 0,
 ) -> list[Feeds]:
     """The same batches every time, made of `items`: what each sense is given, as in Preprocessor.
 
     Texts are joined and cut until a batch has exactly the shape wanted, or the longest that the
-    model takes; its rows have different lengths. A graph of fixed sizes gets no others. long: one
-    of LONG_TEXT among them. DataError without items.
+    model takes; its rows have different lengths. A graph of fixed sizes gets no others. long: a
+    text of so many tokens is among them. DataError without items.
     """
     if not items:
         raise DataError("no items to make cases of: at least one text or image is needed")
@@ -65,6 +69,15 @@ def parity_cases(
     ]
 
 
+def long_prompt(window: int) -> int:
+    """Tokens of a text that shows what a decoder does at places far from the first.
+
+    window: how many tokens it sees; the text is longer, unless it would be longer than LONG_TEXT.
+    """
+    beyond = window + BEYOND
+    return beyond if LONG_PROMPT < beyond <= LONG_TEXT else LONG_PROMPT
+
+
 def _together(cases: Sequence[Sequence[Feeds]]) -> Iterator[tuple[Feeds, ...]]:
     """Each sense's cases beside those of the others, the shorter list from its beginning again."""
     for i in range(max(map(len, cases))):
@@ -72,7 +85,7 @@ def _together(cases: Sequence[Sequence[Feeds]]) -> Iterator[tuple[Feeds, ...]]:
 
 
 def _image_cases(
-    preprocessor: Preprocessor, signature: Signature, _task: Task, items: Sequence[Any], _long: bool
+    preprocessor: Preprocessor, signature: Signature, _task: Task, items: Sequence[Any], _long: int
 ) -> list[Feeds]:
     fixed, _, *sides = signature.inputs[0].shape
     if any(isinstance(side, str) for side in sides):
@@ -98,7 +111,7 @@ def _free_case(
 
 
 def _text_cases(
-    preprocessor: Preprocessor, signature: Signature, task: Task, items: Sequence[Any], long: bool
+    preprocessor: Preprocessor, signature: Signature, task: Task, items: Sequence[Any], long: int
 ) -> list[Feeds]:
     fixed = signature.inputs[0].shape[0]
     encoder = preprocessor.text_encoder
@@ -106,7 +119,7 @@ def _text_cases(
     longest = min(limits, default=max(length for _, length in TEXT_SHAPES))
     shapes = dict.fromkeys(
         (fixed if isinstance(fixed, int) else batch, min(length, longest))
-        for batch, length in (*([LONG_TEXT] if long else []), *TEXT_SHAPES)
+        for batch, length in (*([(1, long)] if long else []), *TEXT_SHAPES)
     )
     texts = [" ".join(item) if not isinstance(item, str) else item for item in items]
     texts = [text for text in texts if text.strip()]
@@ -118,7 +131,7 @@ def _text_cases(
     ]
 
 
-_CASES: dict[str, Callable[[Preprocessor, Signature, Task, Sequence[Any], bool], list[Feeds]]] = {
+_CASES: dict[str, Callable[[Preprocessor, Signature, Task, Sequence[Any], int], list[Feeds]]] = {
     "text": _text_cases,
     "image": _image_cases,
     "audio": lambda preprocessor, signature, _task, items, _long: sound_cases(

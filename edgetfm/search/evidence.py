@@ -63,12 +63,12 @@ def gather(
     goal: Goal,
     sample: Path | None,
     *,
-    long: bool = False,
+    long: int = 0,
 ) -> Evidence:
     """The evidence for a model: the user's data, else its own sample, else what ships with us.
 
     The cases that are kept in the bundle come from the shipped sample, never from the user's
-    data; with `long` there is a long text among them. If nothing is to be quantized there is
+    data; `long`: a text of so many tokens is among them. If nothing is to be quantized there is
     nothing to calibrate or to judge, and only a sample with labels is of use.
     """
     if preprocessor.makes_nothing:

@@ -10,6 +10,7 @@ from edgetfm.errors import InputError
 from edgetfm.foreign.files import holds_weights, is_foreign
 from edgetfm.foreign.model import Foreign, open_foreign, write_foreign_graph
 from edgetfm.progress import Progress
+from edgetfm.runtime.cases import LONG_TEXT, long_prompt
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.draft import Draft
 from edgetfm.search.evidence import Evidence, gather
@@ -106,5 +107,7 @@ def _evidence(opened: Source | Foreign, preprocessor: Preprocessor, goal: Goal) 
         return gather(preprocessor, signature, task, goal, None)
     if opened.cases:
         return of_examples(opened.cases, opened.examples, signature, goal)
-    long = opened.route == "adapter"
+    long = LONG_TEXT if opened.route == "adapter" else 0
+    if task.generates and not task.seq2seq:
+        long = max(long, long_prompt(getattr(opened.config, "window", 0)))
     return gather(preprocessor, signature, task, goal, opened.sample, long=long)

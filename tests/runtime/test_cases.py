@@ -11,7 +11,7 @@ import pytest
 
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError
-from edgetfm.runtime.cases import feeds_of_shape, parity_cases
+from edgetfm.runtime.cases import feeds_of_shape, long_prompt, parity_cases
 from edgetfm.runtime.images import ImageReader
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.signature import Feeds, Signature, TensorSpec
@@ -66,6 +66,25 @@ def test_long_models_are_proven_at_128_tokens(masked_lm_bundle: Any, texts: list
     mask = preprocessor.text_encoder.tokenizer.token_to_id("[MASK]")
     masked = [(f["input_ids"] == mask).sum() / f["attention_mask"].sum() for f in cases[1:]]
     assert all(0.05 < share < 0.3 for share in masked), "fill-mask is asked with masks"
+
+
+@pytest.mark.parametrize(
+    ("window", "tokens"), [(0, 256), (6, 256), (224, 256), (512, 544), (992, 1024), (4096, 256)]
+)
+def test_a_long_prompt_goes_beyond_the_window_unless_that_is_too_long(
+    window: int, tokens: int
+) -> None:
+    assert long_prompt(window) == tokens
+
+
+def test_a_long_text_is_asked_alone_and_no_longer_than_the_model_takes(
+    masked_lm_bundle: Any, tiny_bundle: Callable[..., Any], texts: list[str]
+) -> None:
+    cases = parity_cases(*prepared(masked_lm_bundle), texts, long=300)
+    assert shapes(cases) == {(1, 1), (2, 5), (3, 17), (8, 64), (1, 128), (1, 300)}
+    short = parity_cases(*prepared(tiny_bundle("bert", "text-classification")), texts, long=300)
+    assert max(shapes(short)) == (8, 64)  # 64 is the model's longest
+    assert max(length for _, length in shapes(short)) == 64
 
 
 def test_questions_have_two_kinds_of_tokens(

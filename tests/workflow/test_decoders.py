@@ -32,6 +32,21 @@ def test_a_decoder_is_proven_and_its_weights_made_smaller(
     assert verify_bundle(made.path).passed
 
 
+def test_a_decoder_is_proven_beyond_its_window_and_far_from_the_first_token(
+    tiny_decoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny_decoder("mistral", tmp_path / "source", max_position_embeddings=300)
+    settings = source / "tokenizer_config.json"
+    told = json.loads(settings.read_text(encoding="utf-8"))
+    settings.write_text(json.dumps(told | {"model_max_length": 300}), encoding="utf-8")
+    made = export_model(source, tmp_path / "bundle")
+    rungs = {r.name: r.measures["logits"].rows for r in made.ledger.rungs}
+    cases = [(1, 1), (1, 128), (1, 256)]
+    assert rungs["fp32 in two parts"] == 3 * 128 + 256
+    assert rungs["fp32 graph"] > sum(length for _, length in cases)
+    assert made.ledger.passed
+
+
 @pytest.mark.slow
 def test_decoders_are_tried_in_blocks_and_timed_by_the_token(
     tiny_decoder: Callable[..., Path], tmp_path: Path
