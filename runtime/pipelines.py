@@ -13,7 +13,7 @@ from edgetfm.bundle import Bundle
 from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.runtime.tasks import WAYS, Asked, text_to_text
+from edgetfm.runtime.tasks import WAYS, Asked, text_to_text, way_of
 from edgetfm.tasks import OTHER
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Pipeline:
         `batch_size` and, for texts, `max_length`. Raises InputError for other options and for
         inputs that are none.
         """
-        way = WAYS[self.task]
+        way = way_of(self.task, self.asked)
         known = [
             p.name
             for p in inspect.signature(way.answer).parameters.values()

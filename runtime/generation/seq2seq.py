@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from edgetfm.runtime.generation.sampling import not_numbers
 from edgetfm.runtime.generation.seq2seq_options import Seq2SeqOptions
 from edgetfm.runtime.session import Session
 from edgetfm.signature import Array
+
+Look = Callable[[Array], None]
+"""What looks at the logits [rows, tokens, vocabulary] of the prompts."""
 
 Pieces = list[tuple[int, str]]
 """What a step adds: (row, text), the rows that go on or end with this step."""
@@ -63,8 +66,17 @@ class Seq2Seq:
         hidden = self.encoder.run(feeds, [HIDDEN])[HIDDEN]
         return Encoded(hidden, feeds.get("attention_mask"))
 
+    def first(self, encoded: Encoded) -> Array:
+        """The logits [rows, vocabulary] of what comes after the start."""
+        start = np.full((len(encoded.hidden), 1), self.start, dtype=np.int64)
+        return Decoding(self.decoder, encoded.hidden, encoded.mask, 1).step(start)[:, -1]
+
     def write(
-        self, encoded: Encoded, rows: Sequence[Row], rules: Sequence[Rule] = ()
+        self,
+        encoded: Encoded,
+        rows: Sequence[Row],
+        rules: Sequence[Rule] = (),
+        look: Look | None = None,
     ) -> Iterator[Pieces]:
         """The answers of `rows` to what was encoded, a row each, as they come.
 
@@ -74,7 +86,7 @@ class Seq2Seq:
         self._check(rows)
         for row in rows:
             row.fit(self.context)
-        return self._write(encoded, rows, rules)
+        return self._write(encoded, rows, rules, look)
 
     def search(
         self,
@@ -82,6 +94,7 @@ class Seq2Seq:
         rows: Sequence[Row],
         options: Seq2SeqOptions,
         rules: Sequence[Rule] = (),
+        look: Look | None = None,
     ) -> list[list[Hypothesis]]:
         """The likeliest answers to each source by beam search, the best first; `rows` say it.
 
@@ -91,7 +104,7 @@ class Seq2Seq:
         self._check(rows)
         for row in rows:
             row.fit(self.context)
-        return self._search(encoded, rows, options, rules)
+        return self._search(encoded, rows, options, rules, look)
 
     def _check(self, rows: Sequence[Row]) -> None:
         lengths = {len(row.prompt) for row in rows}
@@ -118,10 +131,10 @@ class Seq2Seq:
         return Decoding(self.decoder, encoded.hidden, mask, longest, copies)
 
     def _write(
-        self, encoded: Encoded, rows: Sequence[Row], rules: Sequence[Rule]
+        self, encoded: Encoded, rows: Sequence[Row], rules: Sequence[Rule], look: Look | None
     ) -> Iterator[Pieces]:
         decoding, places = self._decoding(encoded, rows), list(range(len(rows)))
-        logits = decoding.step(np.array([row.prompt for row in rows]))[:, -1]
+        logits = _read(decoding, rows, look)
         tokens = np.full((len(rows), 1), self.pad, dtype=np.int64)
         while True:
             pieces = []
@@ -149,6 +162,7 @@ class Seq2Seq:
         rows: Sequence[Row],
         options: Seq2SeqOptions,
         rules: Sequence[Rule],
+        look: Look | None,
     ) -> list[list[Hypothesis]]:
         size = options.num_beams
         found = [
@@ -162,7 +176,7 @@ class Seq2Seq:
             for row in rows
         ]
         decoding, going = self._decoding(encoded, rows, size), list(range(len(rows)))
-        logits = decoding.step(np.array([row.prompt for row in rows]))[:, -1]
+        logits = _read(decoding, rows, look)
         for i, beams in enumerate(found):
             beams.advance(self._scored(logits[i : i + 1], rows[i], beams, rules))
         decoding.spread()
@@ -205,6 +219,14 @@ class Seq2Seq:
             for rule in rules:
                 rule(line, row.prompt, said, row.room - len(said))
         return scores
+
+
+def _read(decoding: Decoding, rows: Sequence[Row], look: Look | None) -> Array:
+    """The logits [rows, vocabulary] after the prompts."""
+    logits = decoding.step(np.array([row.prompt for row in rows]))
+    if look is not None:
+        look(logits)
+    return logits[:, -1]
 
 
 def _penalize(scores: Array, tokens: Sequence[int], penalty: float) -> None:

@@ -19,11 +19,13 @@ from edgetfm.runtime.tasks import (
     question_answering,
     segmentation,
     sounds,
+    speech,
     text_to_text,
     token_classification,
     zero_shot_image,
 )
 from edgetfm.runtime.tasks._texts import Asked, single_text_items, text_items
+from edgetfm.stages import ENCODER
 
 
 def image_items(inputs: Any) -> tuple[list[Any], bool]:
@@ -69,4 +71,17 @@ WAYS: dict[str, Way] = {
     "other": Way(other.any_items, other.answer_with_outputs),
 }
 
-__all__ = ["WAYS", "Asked", "Way"]
+WRITTEN: dict[str, Way] = {
+    "automatic-speech-recognition": Way(sound_items, speech.transcribe),
+}
+"""Tasks that encoder-decoders do in another way: they write what others read off."""
+
+
+def way_of(task: str, asked: Asked) -> Way:
+    """How a model does a task."""
+    if task in WRITTEN and ENCODER in asked.model.bundle.manifest.components:
+        return WRITTEN[task]
+    return WAYS[task]
+
+
+__all__ = ["WAYS", "WRITTEN", "Asked", "Way", "way_of"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgetfm.runtime.generation.seq2seq_writer import Seq2SeqWriter
     from edgetfm.runtime.generation.writer import Writer
+    from edgetfm.runtime.transcription import Transcriber
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Asked:
         from edgetfm.runtime.generation.seq2seq_writer import Seq2SeqWriter
 
         return Seq2SeqWriter(self.model, self.preprocessor.text_encoder)
+
+    @cached_property
+    def transcriber(self) -> Transcriber:
+        """What writes down speech with the model, if it has an encoder and a decoder."""
+        from edgetfm.runtime.tasks.speech import transcriber_of
+
+        return transcriber_of(self)
 
     def label(self, index: int) -> str:
         """The name of a class."""
