@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetfm.errors import InputError, OutputError
+from edgetfm.tasks import TASKS
 
 
 def options_of(task: str, labels: str | None) -> dict[str, Any]:
@@ -21,6 +22,17 @@ def options_of(task: str, labels: str | None) -> dict[str, Any]:
         )
     names = [name.strip() for name in (labels or "").split(",") if name.strip()]
     return {"candidate_labels": names} if wants else {}
+
+
+def check_pictures(task: str, folder: Path | None) -> None:
+    """An InputError if pictures are wanted of a task that makes none."""
+    drawn = [
+        name
+        for name, row in TASKS.items()
+        if any(output.per == "pixel" or output.kind == "map" for output in row.outputs)
+    ]
+    if folder is not None and task not in drawn:
+        raise InputError(f"--pictures is for {' and '.join(drawn)}, and this bundle does {task}")
 
 
 def told(item: str, answer: Any, folder: Path | None) -> Any:

@@ -12,7 +12,7 @@ import click
 
 from edgetfm.cli._generation import chosen, generation_options, refuse, say
 from edgetfm.cli._output import Output
-from edgetfm.cli._pictures import options_of, told
+from edgetfm.cli._pictures import check_pictures, options_of, told
 from edgetfm.cli._verb import run_options, verb
 from edgetfm.errors import InputError
 
@@ -68,6 +68,7 @@ def command(
             if context is None
             else f"--context is for question-answering, and this bundle does {task}"
         )
+    check_pictures(task, pictures)
     if task == "text-generation":
         _generate(out, pipe, _items(inputs, whole), chat, chosen(options))
         return

@@ -109,6 +109,16 @@ class Binding:
         self._session.run_bound(self._io)
         return logits
 
+    def probe(self) -> None:
+        """A step at the cache's last place, before anything is in it: its logits mean nothing."""
+        rows, total = self.cache.batch, self.cache.capacity
+        self._bind_tokens(np.zeros((rows, 1), np.int64))
+        self._bind_logits(1)
+        mask = np.ones((rows, total), np.int64)
+        self._io.bind_ortvalue_input("attention_mask", ort().OrtValue.ortvalue_from_numpy(mask))
+        self._bound_total = 0
+        self._session.run_bound(self._io)
+
     def _bind_tokens(self, tokens: Array) -> None:
         width = tokens.shape[1]
         if width not in self._ids:

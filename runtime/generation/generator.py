@@ -11,6 +11,7 @@ from edgetfm.errors import InputError, listed
 from edgetfm.runtime.generation.cache import Cache, rounded
 from edgetfm.runtime.generation.decoder import Binding, Decoder
 from edgetfm.runtime.generation.lookup import Lookup
+from edgetfm.runtime.generation.reach import check_reach
 from edgetfm.runtime.generation.rows import Row
 from edgetfm.runtime.generation.sampling import not_numbers
 from edgetfm.signature import Array
@@ -45,16 +46,19 @@ class Generator:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self._kept: list[_Kept] = []
+        self._reached = 0
 
     def write(self, rows: Sequence[Row]) -> Iterator[Pieces]:
         """The answers of `rows`, all at once, as they come; each row ends with its `reason`.
 
-        Raises InputError for prompts that are empty, too long, or hold unknown tokens. An
-        iterator that is closed, or left by an exception, frees its cache.
+        Raises InputError for prompts that are empty, too long, or hold unknown tokens, BundleError
+        for a context that the graph does not have. An iterator that is closed, or left by an
+        exception, frees its cache.
         """
         self._check(rows)
         for row in rows:
             row.fit(self.decoder.context)
+        self._reach(max(len(row.prompt) + row.room for row in rows))
         return self._one(rows[0]) if len(rows) == 1 else self._batch(rows)
 
     def forget(self) -> None:
@@ -65,6 +69,13 @@ class Generator:
     def kept_tokens(self) -> tuple[int, ...]:
         """The tokens whose keys and values are kept for the next prompt."""
         return tuple(self._kept[-1].tokens) if self._kept else ()
+
+    def _reach(self, tokens: int) -> None:
+        """BundleError if so many are more than the graph takes, whatever the manifest says."""
+        if tokens > self._reached:
+            reached = rounded(max(tokens, 2 * self._reached), self.decoder.context)
+            check_reach(self.decoder, reached)
+            self._reached = reached
 
     def _check(self, rows: Sequence[Row]) -> None:
         context, vocabulary = self.decoder.context, self.decoder.vocabulary

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +109,43 @@ def test_wrong_options_are_said_at_once(bundle: Path, ask: Ask) -> None:
     assert "leaves no room for an answer in the model's context of 128" in err
     _, err = ask("run", bundle, "x" * 126)  # two tokens of room
     assert "context is full" in err
+
+
+def test_what_cannot_be_answered_ends_in_a_sentence(bundle: Path, ask: Ask, tmp_path: Path) -> None:
+    out, err = ask("run", bundle, "", code=2)
+    assert out == ""
+    assert err == "edgetfm: the prompt is empty, and the model has no token to start with\n"
+    _, err = ask("run", bundle, "x", "--pictures", tmp_path, code=2)
+    assert "--pictures is for" in err
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    (broken / "chat_template.jinja").write_text("{{ 'a' * 10**10 }}")
+    admitted(broken, "chat_template.jinja")
+    out, err = ask("run", broken, "Hi", "--chat", code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "chat template of this model is broken" in err
+
+
+def admitted(bundle: Path, name: str) -> None:
+    """Let the manifest say what a file of the bundle now holds."""
+    manifest = json.loads((bundle / "edgetfm.json").read_text())
+    data = (bundle / name).read_bytes()
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (bundle / "edgetfm.json").write_text(json.dumps(manifest))
+
+
+def test_a_stop_string_across_tokens_ends_the_answer_before_it(bundle: Path, ask: Ask) -> None:
+    pieces = [*pipeline(bundle).stream("The water", max_new_tokens=20)]
+    whole = "".join(pieces)
+    end = len(pieces[0]) + len(pieces[1])
+    stop = whole[end - 1 : end + 1]  # the last character of one token, the first of the next
+    out, _ = ask("run", bundle, "The water", "--max-new-tokens", 20, "--stop", stop, "--json")
+    (found,) = json.loads(out)["answers"]
+    assert found["ended"] == "stop string"
+    assert found["output"] == [{"generated_text": whole[: whole.index(stop)]}]
+    out, _ = ask("run", bundle, "The water", "--max-new-tokens", 20, "--stop", stop)
+    assert out == whole[: whole.index(stop)] + "\n"
 
 
 def test_options_of_generation_are_refused_elsewhere() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetfm.cli._pictures import options_of, told
+from edgetfm.cli._pictures import check_pictures, options_of, told
 from edgetfm.errors import InputError
+from edgetfm.tasks import TASKS
 
 
 def test_a_mask_is_told_by_its_share_and_written_where_a_folder_is_given(tmp_path: Path) -> None:
@@ -29,6 +30,17 @@ def test_other_answers_are_told_as_they_are() -> None:
     ]
     vector = np.zeros(3, np.float32)
     assert told("a text", vector, None) is vector
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pictures_are_for_the_tasks_that_make_them(task: str, tmp_path: Path) -> None:
+    """Elsewhere the option would do nothing."""
+    check_pictures(task, None)
+    if task in ("image-segmentation", "depth-estimation"):
+        check_pictures(task, tmp_path)
+    else:
+        with pytest.raises(InputError, match=f"--pictures is for .*, and this bundle does {task}"):
+            check_pictures(task, tmp_path)
 
 
 def test_labels_are_for_the_task_that_chooses_among_them() -> None:

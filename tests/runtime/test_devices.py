@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from edgetfm.errors import DeviceError
+from edgetfm.errors import DeviceError, MissingExtra
 from edgetfm.runtime import devices
 from edgetfm.runtime.devices import DEVICES, cuda, device_named, ready_device
 
@@ -20,6 +21,16 @@ def test_devices_are_the_files() -> None:
 
 def test_the_cpu_is_always_ready() -> None:
     assert ready_device("cpu").provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_without_onnxruntime_an_extra_is_missing_and_no_device(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra, match=rf"edgetfm\[{DEVICES[name].extra}\]") as error:
+        ready_device(name)
+    assert error.value.exit_code == 2
 
 
 def test_unknown_devices_are_device_errors() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
+import shutil
 import weakref
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,6 +226,25 @@ def test_the_context_is_never_left(llama: Decoder) -> None:
     for _ in Generator(llama).write([guessing]):
         pass
     assert guessing.tokens == row.tokens
+
+
+@pytest.mark.parametrize("model_type", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
+def test_a_context_beyond_the_graphs_tables_is_said_before_a_word(
+    tiny_decoder_bundle: Callable[..., Any], tmp_path: Path, model_type: str
+) -> None:
+    """Of rotary angles, and of learned positions."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_decoder_bundle(model_type).bundle, bundle)
+    manifest = json.loads((bundle / "edgetfm.json").read_text())
+    tables = manifest["generation"]["context"]
+    manifest["generation"]["context"] = 4 * tables
+    (bundle / "edgetfm.json").write_text(json.dumps(manifest))
+    writing = Generator(Decoder(load(bundle, threads=1)))
+    assert len(generate(writing, [[5, 6]], max_new_tokens=tables - 2)[0]) == tables - 2
+    rows = [Row([5, 6], GenerationOptions(max_new_tokens=tables - 1))]
+    with pytest.raises(BundleError, match=f"context of {4 * tables} tokens.*does not reach"):
+        writing.write(rows)
+    assert rows[0].tokens == []
 
 
 def test_what_is_no_prompt_is_refused_at_once(llama: Decoder) -> None:
