@@ -25,7 +25,6 @@ from edgetfm.runtime.tasks import (
     zero_shot_image,
 )
 from edgetfm.runtime.tasks._texts import Asked, single_text_items, text_items
-from edgetfm.stages import ENCODER
 
 
 def image_items(inputs: Any) -> tuple[list[Any], bool]:
@@ -79,7 +78,7 @@ WRITTEN: dict[str, Way] = {
 
 def way_of(task: str, asked: Asked) -> Way:
     """How a model does a task."""
-    if task in WRITTEN and ENCODER in asked.model.bundle.manifest.components:
+    if task in WRITTEN and asked.model.bundle.manifest.generation:
         return WRITTEN[task]
     return WAYS[task]
 
