@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgetfm.layers.attention import SelfAttention
+from edgetfm.layers.sparse_attention import parts_of
 
 CHUNK = 64
 """Tokens between which the causal form looks pair by pair; before them it looks at sums."""
@@ -48,7 +49,7 @@ class LinearSelfAttention(SelfAttention):
 
     def _of_those_before(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         length = q.shape[2]
-        chunks = torch.sym_max((length + CHUNK - 1) // CHUNK, 2)  # as in SparseSelfAttention
+        chunks = parts_of(length, CHUNK)
         room = chunks * CHUNK - length
         q, k, v = (
             functional.pad(x, (0, 0, 0, room)).reshape(*x.shape[:2], chunks, CHUNK, x.shape[3])

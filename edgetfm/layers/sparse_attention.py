@@ -24,6 +24,16 @@ def sparse_pattern(length: int, window: int, stride: int, *, causal: bool = Fals
     return seen & (key <= query) if causal else seen
 
 
+def parts_of(length: int, size: int) -> int:
+    """How many parts of a size hold so many places: at least 2.
+
+    An axis that is 1 while a graph is traced stays so. The division is one that is right in a
+    graph too, which divides towards zero.
+    """
+    parts: int = torch.sym_max((length + size - 1) // size, 2)  # type: ignore[no-untyped-call]
+    return parts
+
+
 class SparseSelfAttention(SelfAttention):
     """Each token sees those at most `window` away and each `stride`-th; those see everything.
 
@@ -51,9 +61,7 @@ class SparseSelfAttention(SelfAttention):
     def mix(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None) -> Tensor:
         """[sequence, batch, heads, head width] each to [batch, heads, sequence, head width]."""
         length, batch = query.shape[:2]
-        # At least 2, because an axis that is 1 while a graph is traced stays so; and written so
-        # that it is right in a graph, which divides towards zero.
-        parts = torch.sym_max((length + self.stride - 1) // self.stride, 2)
+        parts = parts_of(length, self.stride)
         room = parts * self.stride - length
         q, k, v = (_padded(x.permute(1, 2, 0, 3), room) for x in (query, key, value))
         if seen is None:

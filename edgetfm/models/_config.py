@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -22,12 +22,14 @@ def check_config(
     activations: Iterable[str],
     divides: Iterable[tuple[str, str]],
     at_most: Iterable[tuple[str, str]] = (),
+    words: Mapping[str, Collection[str]] | None = None,
 ) -> None:
     """Raise a SourceError that lists every field of the wrong type or value.
 
     counts: fields that are at least 1. activations: fields that name one. divides: pairs of
     fields, the first of which divides the second; pairs of pairs divide side by side. at_most:
-    pairs of fields, the first of which is not above the second. No size is above LARGEST,
+    pairs of fields, the first of which is not above the second. words: fields with the words that
+    they may be. No size is above LARGEST,
     `layers` not above DEEPEST, a dropout not above 1.
     """
     problems = _wrong_types(config)
@@ -39,6 +41,10 @@ def check_config(
         for name in activations:
             if getattr(config, name) not in ACTIVATIONS:
                 known = ", ".join(sorted(ACTIVATIONS))
+                problems.append(f"{name} is {getattr(config, name)!r}, known are {known}")
+        for name, known_words in (words or {}).items():
+            if getattr(config, name) not in known_words:
+                known = ", ".join(known_words)
                 problems.append(f"{name} is {getattr(config, name)!r}, known are {known}")
     if not problems:
         for part, whole in divides:

@@ -13,11 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.layers.attention import SelfAttention, mask_bias
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.errors import SourceError
+from edgetfm.layers.experts import balance_loss
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.heads import TextClassifier, TokenClassifier, TokenDecoder
+from edgetfm.layers.parts import (
+    ATTENTIONS,
+    FEED_FORWARDS,
+    NORMS,
+    PLACES,
+    around,
+    make_attention,
+    make_feed_forward,
+    make_norm,
+    seen_by,
+)
 from edgetfm.layers.pooling import normalize, pool
 from edgetfm.layers.positions import RelativeBias, positions_past_padding
+from edgetfm.layers.sinusoids import sinusoids
 from edgetfm.models._config import check_config
 from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
@@ -26,13 +39,15 @@ from edgetfm.signature import TensorSpec
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The sizes of an encoder.
+    """The sizes of an encoder, and the words that choose its parts.
 
-    positions: rows of the table of positions. past_padding: positions are counted from
-    pad_token_id + 1 over the tokens that are not padding. token_types: rows of their table, 0 is
-    none; without token_type_input its first row is always added. distance_buckets: 0 is no bias.
-    head_activation: between the two layers of a text classifier. labels: logits of a classifier.
-    pooling, normalize: how `sentence_embedding` is made.
+    positions: rows of the table of positions; place: whether it is learned or sinusoidal.
+    past_padding: positions are counted from pad_token_id + 1 over the tokens that are not
+    padding. token_types: rows of their table, 0 is none; without token_type_input its first row
+    is always added. distance_buckets: 0 is no bias. head_activation: between the two layers of a
+    text classifier. labels: logits of a classifier. pooling, normalize: how `sentence_embedding`
+    is made. attention, norm, norm_place, feed_forward: see `edgetfm.layers.parts`; window: of
+    sparse attention. experts, chosen, balance: of a feed_forward that is moe, as in `MoEConfig`.
     """
 
     vocabulary: int
@@ -56,14 +71,33 @@ class BertConfig:
     tied: bool = True
     pooling: str = "mean"
     normalize: bool = False
+    attention: str = "dense"
+    window: int = 64
+    norm: str = "layer"
+    norm_place: str = "post"
+    feed_forward: str = "plain"
+    experts: int = 8
+    chosen: int = 2
+    balance: float = 0.01
+    place: str = "learned"
 
     def __post_init__(self) -> None:
         check_config(
             self,
-            counts=("vocabulary", "width", "layers", "heads", "inner", "longest", "labels"),
+            counts=("vocabulary", "width", "layers", "heads", "inner", "longest", "labels",
+                    "window", "experts", "chosen"),
             activations=("activation", "head_activation", "decoder_activation"),
             divides=(("heads", "width"),),
-        )
+            at_most=(("chosen", "experts"),),
+            words={"attention": ATTENTIONS, "norm": NORMS, "norm_place": PLACES,
+                   "feed_forward": FEED_FORWARDS, "place": ("learned", "sinusoidal")},
+        )  # fmt: skip
+        if self.attention != "dense" and self.distance_buckets:
+            raise SourceError(
+                f"attention is {self.attention!r} with {self.distance_buckets} distance_buckets: "
+                "their bias is added to the scores of every two tokens, which it does not make. "
+                "Take attention dense, or no distance_buckets"
+            )
 
     @property
     def longest(self) -> int:
@@ -74,14 +108,20 @@ class BertConfig:
 class Embeddings(nn.Module):
     """Token, position and token type, added and normalized: [sequence, batch, width]."""
 
+    positions: Tensor
+
     def __init__(self, c: BertConfig) -> None:
         super().__init__()
         self.config = c
         self.words = nn.Embedding(c.vocabulary, c.width)
-        self.positions = nn.Parameter(torch.empty(c.positions, c.width).normal_(std=0.02))
+        if c.place == "learned":
+            self.positions = nn.Parameter(torch.empty(c.positions, c.width).normal_(std=0.02))
+        else:
+            table = sinusoids(c.positions, c.width)
+            self.register_buffer("positions", table, persistent=False)
         if c.token_types:
             self.types = nn.Parameter(torch.empty(c.token_types, c.width).normal_(std=0.02))
-        self.norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.norm = make_norm(c.norm, c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None) -> Tensor:
@@ -92,7 +132,7 @@ class Embeddings(nn.Module):
         batch: otherwise outliers at padding coarsen the tokens that count.
         """
         c = self.config
-        table: Tensor = self.positions
+        table = self.positions
         if c.token_types and not c.token_type_input:
             table = table + self.types[:1]  # constants both: a runtime adds them once, on loading
         real = mask.t().bool()
@@ -115,21 +155,31 @@ def _first_where_padded(ids: Tensor, real: Tensor) -> Tensor:
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each added to its input and then normalized."""
+    """Attention and feed-forward, each added to its input, normalized before or after."""
 
     def __init__(self, c: BertConfig) -> None:
         super().__init__()
-        self.attention = SelfAttention(c.width, c.heads, dropout=c.attention_dropout)
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.inner, c.activation)
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.place = c.norm_place
+        self.attention = make_attention(
+            c.attention, c.width, c.heads, window=c.window, dropout=c.attention_dropout
+        )
+        self.attention_norm = make_norm(c.norm, c.width, c.eps)
+        self.feed_forward = make_feed_forward(
+            c.feed_forward, c.width, c.inner,
+            activation=c.activation, experts=c.experts, chosen=c.chosen,
+        )  # fmt: skip
+        self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`x` is [sequence, batch, width], `bias` is added to the scores of attention."""
-        x = self.attention_norm(self.dropout(self.attention(x, bias)) + x)
-        out: Tensor = self.feed_forward_norm(self.dropout(self.feed_forward(x)) + x)
-        return out
+    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+        """`x` is [sequence, batch, width], `seen` what its attention takes."""
+
+        def attention(x: Tensor) -> Tensor:
+            mixed: Tensor = self.attention(x, seen)
+            return mixed
+
+        x = around(x, attention, self.attention_norm, self.place, self.dropout)
+        return around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
 
 
 class Bert(nn.Module):
@@ -142,6 +192,7 @@ class Bert(nn.Module):
         if c.distance_buckets:
             self.distances = RelativeBias(c.heads, c.longest, c.distance_buckets)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
         if task == "fill-mask":
             self.decoder = TokenDecoder(
                 c.width, c.vocabulary, c.decoder_activation, eps=c.eps, tied=c.tied
@@ -160,12 +211,18 @@ class Bert(nn.Module):
     ) -> dict[str, Tensor]:
         """Inputs are [batch, sequence] int64; the outputs are those of the task, by name."""
         x = self.embeddings(input_ids, attention_mask, token_type_ids)
-        bias = mask_bias(attention_mask)
+        seen = seen_by(self.config.attention, attention_mask)
         if self.config.distance_buckets:
-            bias = bias + self.distances(input_ids.shape[1])
+            seen = seen + self.distances(input_ids.shape[1])
         for layer in self.layers:
-            x = layer(x, bias)
-        return self._head(x, attention_mask)
+            x = layer(x, seen)
+        return self._head(self.norm(x), attention_mask)
+
+    def extra_loss(self, attention_mask: Tensor) -> Tensor:
+        """What training adds to its loss after a step: the experts' balance, by its weight."""
+        if self.config.feed_forward != "moe":
+            return torch.zeros(())
+        return balance_loss(self, attention_mask.t()) * self.config.balance
 
     def _head(self, x: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """`x` is [sequence, batch, width]."""

@@ -1,4 +1,4 @@
-"""GPT-2: a pre-norm decoder with learned positions and tied embeddings.
+"""GPT-2: a pre-norm decoder with learned positions and tied embeddings, unless words say other.
 
 Radford et al. 2019, "Language models are unsupervised multitask learners"; the code is at
 https://github.com/openai/gpt-2.
@@ -13,9 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.errors import SourceError
+from edgetfm.layers.experts import balance_loss
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
 from edgetfm.layers.linear import Linear
+from edgetfm.layers.parts import (
+    FEED_FORWARDS,
+    NORMS,
+    PLACES,
+    around,
+    make_feed_forward,
+    make_norm,
+)
+from edgetfm.layers.rotary import Rotary
+from edgetfm.layers.sinusoids import SinusoidalPositions
 from edgetfm.models._config import check_config
 from edgetfm.models._decoder import (
     answer,
@@ -28,13 +40,18 @@ from edgetfm.models._decoder import (
 from edgetfm.models._family import Drop, Family, FromHF, Rename, Transpose
 from edgetfm.models._hf import Reader
 
+POSITIONS = ("learned", "sinusoidal", "rotary")
+
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a decoder.
+    """The sizes of a decoder, and the words that choose its parts.
 
-    context: rows of the table of positions. scaled: whether scores are divided by the root of a
-    head's size; scaled_by_layer: and by the number of the layer, the first being 1.
+    context: the most tokens, prompt and answer together. scaled: whether scores are divided by
+    the root of a head's size; scaled_by_layer: and by the number of the layer, the first being 1.
+    key_heads: keys and values that the heads share, 0 is one each. norm, norm_place,
+    feed_forward: see `edgetfm.layers.parts`. experts, chosen, balance: of a feed_forward that is
+    moe, as in `MoEConfig`. positions: one of POSITIONS.
     """
 
     vocabulary: int
@@ -49,19 +66,38 @@ class GPTConfig:
     tied: bool = True
     scaled: bool = True
     scaled_by_layer: bool = False
+    attention: str = "dense"
+    key_heads: int = 0
+    norm: str = "layer"
+    norm_place: str = "pre"
+    feed_forward: str = "plain"
+    experts: int = 8
+    chosen: int = 2
+    balance: float = 0.01
+    positions: str = "learned"
 
     def __post_init__(self) -> None:
+        if self.attention in ("sparse", "linear"):
+            raise SourceError(
+                f"attention is {self.attention!r}, but gpt writes a token at a time over a cache, "
+                "which is dense: a token looks at few others as it is. Take dense with fewer "
+                "key_heads, the family memory for texts without end, or the family bert"
+            )
         check_config(
             self,
-            counts=("vocabulary", "width", "layers", "heads", "inner", "context"),
+            counts=("vocabulary", "width", "layers", "heads", "inner", "context", "experts",
+                    "chosen"),
             activations=("activation",),
-            divides=(("heads", "width"),),
-        )
+            divides=(("heads", "width"), ("kv_heads", "heads")),
+            at_most=(("chosen", "experts"),),
+            words={"attention": ("dense",), "norm": NORMS, "norm_place": PLACES,
+                   "feed_forward": FEED_FORWARDS, "positions": POSITIONS},
+        )  # fmt: skip
 
     @property
     def kv_heads(self) -> int:
-        """Every query has a key of its own."""
-        return self.heads
+        """The heads of keys and values."""
+        return self.key_heads or self.heads
 
     @property
     def head_size(self) -> int:
@@ -80,11 +116,12 @@ class GPTConfig:
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each of its normalized input and added to it."""
+    """Attention and feed-forward, each added to its input, normalized before or after."""
 
     def __init__(self, c: GPTConfig, number: int) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.place = c.norm_place
+        self.attention_norm = make_norm(c.norm, c.width, c.eps)
         scale = c.head_size**-0.5 if c.scaled else 1.0
         self.attention = GroupedQueryAttention(
             c.width,
@@ -95,29 +132,50 @@ class Layer(nn.Module):
             qkv_bias=True,
             out_bias=True,
         )
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.inner, c.activation)
+        self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
+        self.feed_forward = make_feed_forward(
+            c.feed_forward, c.width, c.inner,
+            activation=c.activation, experts=c.experts, chosen=c.chosen,
+        )  # fmt: skip
         self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, timeline: Timeline, past: Cache) -> tuple[Tensor, Cache]:
+    def forward(
+        self, x: Tensor, timeline: Timeline, past: Cache, tables: Cache | None
+    ) -> tuple[Tensor, Cache]:
         """`x` is [batch, sequence, width]."""
-        mixed, present = self.attention(self.attention_norm(x), timeline, past, None)
-        x = x + self.dropout(mixed)
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        present = past
+
+        def attention(x: Tensor) -> Tensor:
+            nonlocal present
+            mixed: Tensor
+            mixed, present = self.attention(x, timeline, past, tables)
+            return mixed
+
+        x = around(x, attention, self.attention_norm, self.place, self.dropout)
+        x = around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
         return x, present
 
 
 class GPT(nn.Module):
     """The decoder with its head: tokens and a past to logits and a longer past."""
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, c: GPTConfig, task: str) -> None:
         super().__init__()
         self.config = c
         self.words = nn.Embedding(c.vocabulary, c.width)
-        self.positions = nn.Embedding(c.context, c.width)
+        if c.positions == "rotary":
+            cos, sin = Rotary().tables(c.head_size, c.context)
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
+        else:
+            kind = nn.Embedding if c.positions == "learned" else SinusoidalPositions
+            self.positions = kind(c.context, c.width)
         self.dropout = nn.Dropout(c.dropout)
         self.layers = nn.ModuleList(Layer(c, i + 1) for i in range(c.layers))
-        self.norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
         if not c.tied:
             self.head = Linear(c.width, c.vocabulary, bias=False)
 
@@ -135,15 +193,25 @@ class GPT(nn.Module):
         c = self.config
         timeline = Timeline.of_mask(attention_mask)
         batch, sequence = input_ids.shape
-        x = self.words(input_ids) + self.positions(timeline.places(sequence))
+        x, tables = self.words(input_ids), None
+        if c.positions == "rotary":
+            tables = (self.cos, self.sin)
+        else:
+            x = x + self.positions(timeline.places(sequence))
         x = self.dropout(x)
         presents = []
         for layer, past in zip(self.layers, past_of(past_key_values, c, batch), strict=True):
-            x, present = layer(x, timeline, past)
+            x, present = layer(x, timeline, past, tables)
             presents.append(present)
         x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
         logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
         return answer(logits, presents)
+
+    def extra_loss(self, attention_mask: Tensor | None = None) -> Tensor:
+        """What training adds to its loss after a step: the experts' balance, by its weight."""
+        if self.config.feed_forward != "moe":
+            return torch.zeros(())
+        return balance_loss(self, attention_mask) * self.config.balance
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> GPTConfig:
