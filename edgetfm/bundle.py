@@ -15,6 +15,7 @@ from edgetfm.errors import BundleError, InputError, OutputError, listed
 from edgetfm.folders import NewFolder, finish_interrupted_swap
 from edgetfm.neighbours import adapted
 from edgetfm.signature import Signature
+from edgetfm.stages import DECODER, ENCODER, MODEL, Graph, graph_of, whole
 from edgetfm.tasks import TASKS
 
 SCHEMA = 1
@@ -38,6 +39,11 @@ SUFFIXES = {
 one there (`neighbours.DTYPES`)."""
 
 
+def file_of(component: str, precision: str = "fp32") -> str:
+    """Where a bundle has a component's graph, as Optimum and Transformers.js look for it."""
+    return f"onnx/{component}{SUFFIXES[precision]}.onnx"
+
+
 @dataclass(frozen=True)
 class Variant:
     """One precision of a graph: its file, its external data if any, and how it was made."""
@@ -49,7 +55,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Component:
-    """One graph of the model in one or more precisions. Encoders have one, called 'model'."""
+    """One graph of the model in one or more precisions; see edgetfm.stages for what it is called."""
 
     signature: Signature
     variants: dict[str, Variant]
@@ -92,6 +98,18 @@ class Manifest:
     row_by_row: bool = True
     generation: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileEntry] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives: its one graph, or an encoder-decoder as a whole."""
+        if MODEL in self.components:
+            return self.components[MODEL].signature
+        return whole({name: c.signature for name, c in self.components.items()})
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The variants that it has, of every component."""
+        return tuple(next(iter(self.components.values())).variants)
 
     @property
     def oracle(self) -> str:
@@ -148,10 +166,14 @@ class Manifest:
         problems = []
         if self.task not in TASKS:
             problems.append(f"unknown task '{self.task}'")
-        if "model" not in self.components:
-            problems.append("no component 'model'")
+        if {*self.components} not in ({MODEL}, {ENCODER, DECODER}):
+            named = ", ".join(self.components) or "none"
+            problems.append(
+                f"its components are {named}, expected '{MODEL}' alone, or '{ENCODER}' and "
+                f"'{DECODER}'"
+            )
         elif self.task in TASKS:
-            problems += TASKS[self.task].misfits(self.components["model"].signature)
+            problems += self._misfits()
         for name, component in self.components.items():
             if self.default not in component.variants:
                 problems.append(f"{name} has no variant '{self.default}', which is the default")
@@ -162,6 +184,15 @@ class Manifest:
                 ]
         if problems:
             raise BundleError(f"{MANIFEST} is malformed:\n{listed(problems)}")
+
+    def _misfits(self) -> list[str]:
+        """What keeps its graphs from doing its task, and from being one model."""
+        signature = self.signature
+        differ = {frozenset(c.variants) for c in self.components.values()}
+        problems = TASKS[self.task].on(signature, self.preprocessing).misfits(signature)
+        if len(differ) > 1:
+            problems.append("its components have different variants")
+        return problems
 
 
 _TEXTS = ("task", "family", "route", "default", "budget")
@@ -205,8 +236,12 @@ class Bundle:
         """A file of the bundle."""
         return files.inside(self.root, relative)
 
-    def variant(self, precision: str | None = None, component: str = "model") -> Variant:
-        """The variant of this precision, the default one if none is named."""
+    def variant(self, precision: str | None = None, component: str | None = None) -> Variant:
+        """The variant of this precision, the default one if none is named.
+
+        component: one of several; None is the first.
+        """
+        component = component or next(iter(self.manifest.components))
         if component not in self.manifest.components:
             raise InputError(
                 f"no component '{component}'; there are {', '.join(self.manifest.components)}"
@@ -217,11 +252,17 @@ class Bundle:
             raise InputError(f"no variant '{wanted}' in {self.root}; it has {', '.join(variants)}")
         return variants[wanted]
 
-    def variant_bytes(self, precision: str | None = None, component: str = "model") -> int:
-        """The size of a variant's graph and weights."""
-        variant = self.variant(precision, component)
-        entries = self.manifest.files
-        return entries[variant.file].bytes + (entries[variant.data].bytes if variant.data else 0)
+    def graph(self, precision: str | None = None) -> Graph:
+        """The file of a variant's graph, or both of an encoder-decoder."""
+        names = self.manifest.components
+        return graph_of({name: self.path(self.variant(precision, name).file) for name in names})
+
+    def variant_bytes(self, precision: str | None = None, component: str | None = None) -> int:
+        """The size of a variant's graph and weights, of all components if none is named."""
+        names = list(self.manifest.components) if component is None else [component]
+        variants = [self.variant(precision, name) for name in names]
+        held = [f for v in variants for f in (v.file, v.data) if f is not None]
+        return sum(self.manifest.files[f].bytes for f in held)
 
 
 def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> Bundle:

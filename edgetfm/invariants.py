@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,17 @@ from edgetfm.budget import FLOAT_BOUND
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison
 from edgetfm.proof import DEVICE_BOUNDS, Run, Subject, answers_of, session_run
+from edgetfm.runtime.encoder_decoder import open_graph
 from edgetfm.runtime.memory import return_freed
-from edgetfm.runtime.session import make_session, without_spinning
-from edgetfm.signature import FRAMES, SAMPLES, SEQUENCE, Array, Feeds, is_batch
+from edgetfm.runtime.session import without_spinning
+from edgetfm.signature import FRAMES, SAMPLES, SEQUENCE, TARGET_MASK, Array, Feeds, is_batch
+from edgetfm.stages import Graph
 from edgetfm.step_proof import step_rungs
-from edgetfm.tasks import Task
 
 
 def float_rungs(
     subject: Subject,
-    graph: Path,
+    graph: Graph,
     cases: Sequence[Feeds],
     truth: Sequence[Feeds],
     settings: dict[str, Any],
@@ -34,7 +34,7 @@ def float_rungs(
     written = answers_of(graph, cases, optimize=False)
     comparison = subject.compare(written[:asked], truth, cases[:asked])
     rungs = [rung("fp32 graph", subject.oracle, comparison, bound=FLOAT_BOUND)]
-    session = make_session(graph, settings=without_spinning(settings), threads=1)
+    session = open_graph(graph, settings=without_spinning(settings), threads=1)
     answers = [session.run(feeds) for feeds in cases]
     comparison = subject.compare(answers, written, cases)
     rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
@@ -52,7 +52,7 @@ def float_rungs(
 
 def invariant_rungs(
     subject: Subject,
-    graph: Path,
+    graph: Graph,
     precision: str,
     cases: Sequence[Feeds],
     settings: dict[str, Any],
@@ -105,7 +105,7 @@ def _alone_rungs(
 
 def _threads_rung(
     subject: Subject,
-    graph: Path,
+    graph: Graph,
     precision: str,
     batches: Sequence[Feeds],
     on_one: Sequence[Feeds],
@@ -128,11 +128,10 @@ def compare_alone(
     ours = subject.signature
     for feeds, answer in zip(batches, together, strict=True):
         for row in range(min(_batch(feeds), 4)):
-            length = _length(feeds, row)
-            lengths = {} if length is None else _lengths(subject.task, length)
+            lengths = _lengths(subject, feeds, row)
             cut = {t.name: _cut(feeds[t.name], t.shape, row, lengths) for t in ours.inputs}
             expected = {t.name: _cut(answer[t.name], t.shape, row, lengths) for t in ours.outputs}
-            alone.add(run(cut), expected, cut.get("attention_mask"), cut.get("input_ids"))
+            alone.add(run(cut), expected, *subject.of_tokens(cut))
     return alone
 
 
@@ -141,15 +140,18 @@ def _batch(feeds: Feeds) -> int:
     return min(len(array) for array in feeds.values())
 
 
-def _length(feeds: Feeds, row: int) -> int | None:
-    mask = feeds.get("attention_mask")
-    return None if mask is None else int(mask[row].sum())
-
-
-def _lengths(task: Task, length: int) -> dict[str, int]:
+def _lengths(subject: Subject, feeds: Feeds, row: int) -> dict[str, int]:
     """The sizes of the axes of a row without its padding: what it takes, and its frames."""
-    frames = next((o.length(length) for o in task.outputs if o.steps), length)
-    return {SEQUENCE: length, SAMPLES: length, FRAMES: frames}
+    lengths = {
+        str(t.shape[1]): int(feeds[t.name][row].sum())
+        for t in subject.signature.inputs
+        if t.name in ("attention_mask", TARGET_MASK)
+    }
+    if "attention_mask" in feeds and not subject.task.seq2seq:
+        length = int(feeds["attention_mask"][row].sum())
+        frames = next((o.length(length) for o in subject.task.outputs if o.steps), length)
+        lengths |= {SEQUENCE: length, SAMPLES: length, FRAMES: frames}
+    return lengths
 
 
 def _cut(array: Array, shape: tuple[int | str, ...], row: int, lengths: Mapping[str, int]) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +12,11 @@ from edgetfm.budget import Budget
 from edgetfm.bundle import Manifest
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison, Measures
+from edgetfm.runtime.encoder_decoder import open_graph
 from edgetfm.runtime.memory import return_freed
-from edgetfm.runtime.session import Settings, make_session, without_spinning
-from edgetfm.signature import Feeds, Signature
+from edgetfm.runtime.session import Settings, without_spinning
+from edgetfm.signature import TARGET, TARGET_MASK, Array, Feeds, Signature
+from edgetfm.stages import Graph
 from edgetfm.tasks import TASKS, Task
 
 DEVICE_BOUNDS = {
@@ -95,7 +96,7 @@ class Subject:
     @classmethod
     def of_bundle(cls, manifest: Manifest) -> Self:
         """The subject of a bundle."""
-        signature = manifest.components["model"].signature.of_whole_texts
+        signature = manifest.signature.of_whole_texts
         task = TASKS[manifest.task].on(signature, manifest.preprocessing)
         return cls(task, signature, manifest.oracle, manifest.row_by_row)
 
@@ -105,8 +106,14 @@ class Subject:
         """The difference over all batches, at the tokens that count."""
         comparison = Comparison(self.task.outputs)
         for one, two, inputs in zip(got, wanted, feeds, strict=True):
-            comparison.add(one, two, inputs.get("attention_mask"), inputs.get("input_ids"))
+            comparison.add(one, two, *self.of_tokens(inputs))
         return comparison
+
+    def of_tokens(self, feeds: Feeds) -> tuple[Array | None, Array | None]:
+        """Which tokens count, and the tokens: of an encoder-decoder those of the target."""
+        if self.task.seq2seq:
+            return feeds.get(TARGET_MASK), feeds.get(TARGET)
+        return feeds.get("attention_mask"), feeds.get("input_ids")
 
     @property
     def judged_output(self) -> str:
@@ -114,12 +121,12 @@ class Subject:
         return ",".join(self.task.judged)
 
 
-def session_run(path: Path, *, settings: Settings | None = None, **options: Any) -> Run:
+def session_run(path: Graph, *, settings: Settings | None = None, **options: Any) -> Run:
     """A graph as a function from feeds to outputs."""
-    return make_session(path, settings=without_spinning(settings), **options).run
+    return open_graph(path, settings=without_spinning(settings), **options).run
 
 
-def answers_of(path: Path, cases: Sequence[Feeds], **options: Any) -> list[Feeds]:
+def answers_of(path: Graph, cases: Sequence[Feeds], **options: Any) -> list[Feeds]:
     """A graph's answers; its session is gone afterwards, for it may hold a copy of the weights."""
     run = session_run(path, **options)
     answers = [run(feeds) for feeds in cases]

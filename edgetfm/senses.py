@@ -50,7 +50,7 @@ OF_MODALITY: dict[Modality, tuple[str, ...]] = {
 
 def part_of(signature: Signature, sense: str, senses: tuple[str, ...]) -> Signature:
     """The signature with the inputs of one of a model's senses; all of them where it has one."""
-    signature = signature.of_whole_texts
+    signature = signature.of_whole_texts.of_source
     if senses == (sense,):
         return signature
     names = SENSES[sense].inputs

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from edgetfm import pair_proof
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison
 from edgetfm.proof import DEVICE_BOUNDS, Subject
 from edgetfm.quantize.float_activations import with_float_activations
+from edgetfm.runtime.encoder_decoder import EncoderDecoder
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Session, make_session, without_spinning
 from edgetfm.runtime.steps import in_two_parts, token_by_token
 from edgetfm.signature import Array, Feeds
+from edgetfm.stages import Graph, Pair
 
 WEIGHT_ONLY = ("int4", "int8-weight")
 USUAL = 128
@@ -32,7 +35,7 @@ AS_SHIPPED = (
 
 def step_rungs(
     subject: Subject,
-    session: Session,
+    session: Session | EncoderDecoder,
     precision: str,
     cases: Sequence[Feeds],
     answers: Sequence[Feeds],
@@ -41,6 +44,8 @@ def step_rungs(
 
     answers: those of the session to the cases as a whole.
     """
+    if isinstance(session, EncoderDecoder):
+        return pair_proof.step_rungs(subject, session, precision, cases, answers)
     parts, steps = Comparison(subject.task.outputs), Comparison(subject.task.outputs)
     for feeds, whole in zip(cases, answers, strict=True):
         mask = feeds["attention_mask"]
@@ -66,7 +71,7 @@ def _cuts(length: int) -> list[int]:
 
 def variant_step_rungs(
     subject: Subject,
-    graph: Path,
+    graph: Graph,
     precision: str,
     cases: Sequence[Feeds],
     settings: dict[str, Any],
@@ -81,6 +86,10 @@ def variant_step_rungs(
     anywhere is outside the float bound, and as it is. judged: the texts that the budget is about;
     answers: the variant's to them as a whole; wanted: the oracle's.
     """
+    if isinstance(graph, Pair):
+        return pair_proof.variant_step_rungs(
+            subject, graph, precision, cases, settings, judged, wanted, budget
+        )
 
     def opened(path: Path) -> Session:
         return make_session(path, settings=without_spinning(settings), threads=1)

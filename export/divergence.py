@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgetfm.runtime.divergence import Divergence, compute_values, first_past, float_values
-from edgetfm.signature import Feeds
+from edgetfm.signature import Feeds, nested
 
 
 def first_module_divergence(
@@ -47,7 +47,7 @@ def module_outputs(module: nn.Module, feeds: Feeds) -> Feeds:
     handles = [leaf.register_forward_hook(keep(path)) for path, leaf in leaves]
     try:
         with torch.inference_mode():
-            module(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+            module(**nested({name: torch.from_numpy(array) for name, array in feeds.items()}))
     finally:
         for handle in handles:
             handle.remove()

@@ -9,7 +9,8 @@ from typing import Any
 
 from edgetfm.bundle import Bundle, open_bundle
 from edgetfm.errors import InputError
-from edgetfm.runtime.session import Session, Settings, make_session
+from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph
+from edgetfm.runtime.session import Session, Settings
 from edgetfm.signature import Feeds, Signature
 
 
@@ -19,7 +20,7 @@ class Model:
 
     bundle: Bundle
     precision: str
-    session: Session
+    session: Session | EncoderDecoder
 
     def run(self, feeds: Mapping[str, Any] | None = None, /, **named: Any) -> Feeds:
         """The outputs by name for inputs by name: arrays or lists, given as a dict or keywords.
@@ -32,9 +33,16 @@ class Model:
         return self.session.run(self.signature.check({**(feeds or {}), **named}))
 
     @property
+    def graph(self) -> Session:
+        """The session of a model of one graph; InputError if this is an encoder-decoder."""
+        if isinstance(self.session, EncoderDecoder):
+            raise InputError(f"{self.bundle.root} holds an encoder and a decoder, not one graph")
+        return self.session
+
+    @property
     def signature(self) -> Signature:
         """What `run` takes and gives."""
-        return self.bundle.manifest.components["model"].signature
+        return self.bundle.manifest.signature
 
     @property
     def placement(self) -> dict[str, int]:
@@ -67,13 +75,13 @@ def load(
     device that is missing or fell back.
     """
     bundle = open_bundle(path)
-    variant = bundle.variant(precision)
-    session = make_session(
-        bundle.path(variant.file),
+    manifest = bundle.manifest
+    session = open_graph(
+        bundle.graph(precision),
+        signatures={name: c.signature for name, c in manifest.components.items()},
         device=device,
         threads=threads,
-        settings=bundle.manifest.session,
+        settings=manifest.session,
         allow_fallback=allow_fallback,
-        signature=bundle.manifest.components["model"].signature,
     )
-    return Model(bundle, precision or bundle.manifest.default, session)
+    return Model(bundle, precision or manifest.default, session)

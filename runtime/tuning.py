@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from statistics import median
 from typing import Any
 
 from edgetfm.progress import Progress, quiet
-from edgetfm.runtime.session import Settings, make_session
+from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph, token_by_token
+from edgetfm.runtime.session import Session, Settings
 from edgetfm.runtime.steps import last_step
 from edgetfm.signature import Feeds
+from edgetfm.stages import Graph
 
 Clock = Callable[[], int]
 """Nanoseconds from some start."""
@@ -51,7 +53,7 @@ onnxruntime (several optimizers are separated by semicolons); disabled_optimizer
 Python."""
 
 
-def choose_session(path: Path, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Any]:
+def choose_session(path: Graph, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Any]:
     """The settings with which the graph at `path` answers `feeds` fastest on 1 CPU thread.
 
     Empty, onnxruntime's default, unless another candidate wins by more than the spread.
@@ -60,7 +62,7 @@ def choose_session(path: Path, feeds: Feeds, *, progress: Progress = quiet) -> d
     return dict(CANDIDATES[fastest(timings)])
 
 
-def measure_settings(path: Path, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Timing]:
+def measure_settings(path: Graph, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Timing]:
     """The latency of the graph at `path` with each of CANDIDATES, by its name."""
     graphs = {name: (path, settings) for name, settings in CANDIDATES.items()}
     return compare_latency(graphs, feeds, progress=progress)
@@ -74,7 +76,7 @@ def fastest(timings: Mapping[str, Timing], default: str = "default") -> str:
 
 
 def compare_latency(
-    graphs: Mapping[str, tuple[Path, Settings]],
+    graphs: Mapping[str, tuple[Graph, Settings]],
     feeds: Feeds,
     *,
     threads: int = 1,
@@ -86,16 +88,21 @@ def compare_latency(
     On 1 thread it is CPU time, which equals the time on the wall of an idle machine and, unlike
     it, hardly moves while others work: a busy one gave a spread of 1 % instead of 40 %.
     Of a decoder, the step is timed that reads the last token of `feeds`: its form is chosen for
-    the tokens it writes, each of which reads all its weights.
+    the tokens it writes, each of which reads all its weights. Of an encoder-decoder a call reads
+    the source and writes the target, token by token.
     """
-    sessions = {
-        name: make_session(path, settings=settings, threads=threads)
-        for name, (path, settings) in graphs.items()
+    calls = {
+        name: _call(open_graph(graph, settings=settings, threads=threads), feeds)
+        for name, (graph, settings) in graphs.items()
     }
-    steps = {name: last_step(session.signature, feeds) for name, session in sessions.items()}
-    calls = {name: lambda n=name, s=session: s.run(steps[n]) for name, session in sessions.items()}
     clock = _cpu_clock() if threads == 1 else time.perf_counter_ns
     return interleaved(calls, rounds=rounds, clock=clock, progress=progress)
+
+
+def _call(session: Session | EncoderDecoder, feeds: Feeds) -> Callable[[], object]:
+    if isinstance(session, EncoderDecoder):
+        return partial(token_by_token, session, feeds, 1)
+    return partial(session.run, last_step(session.signature, feeds))
 
 
 def _cpu_clock() -> Clock:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetfm.cli._table import facts_text, hanging, table
+from edgetfm.cli._written import chunk_lines
 from edgetfm.ledger import Ledger
 from edgetfm.reporting.report import ledger_rows, tried_table
 from edgetfm.reporting.words import cell, label, share, size
@@ -160,7 +161,7 @@ def bundle_text(data: Mapping[str, Any]) -> str:
             way: ", ".join(map(tensor_text, component["signature"][way]))
             for way in ("inputs", "outputs")
         } | {
-            precision: f"{variant['file']}, {size(data['variant_bytes'][precision])}"
+            precision: f"{variant['file']}, {size(data['component_bytes'][name][precision])}"
             + (" (default)" if precision == data["default"] else "")
             for precision, variant in component["variants"].items()
         }
@@ -266,6 +267,8 @@ def _answer_lines(answer: Any) -> list[str]:
         return [f"{answer.dtype}{list(answer.shape)}: {shown}{more}"]
     if isinstance(answer, Mapping) and all(hasattr(v, "shape") for v in answer.values()):
         return [f"{name} {line}" for name, v in answer.items() for line in _answer_lines(v)]
+    if isinstance(answer, Mapping) and "chunks" in answer:
+        return chunk_lines(answer) or ["nothing was said"]
     if isinstance(answer, Mapping):
         rest = {k: v for k, v in answer.items() if k not in _LEAD}
         lead = "  ".join(_lead(answer[k]) for k in _LEAD if k in answer)

@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgetfm import assets
-from edgetfm.bundle import ONNX_FILE, Variant
+from edgetfm.bundle import ONNX_FILE, Variant, file_of
 from edgetfm.errors import InputError, OutputError, SourceError, listed
 from edgetfm.files import sha256
 from edgetfm.foreign.files import graph_file, home_of
@@ -26,9 +26,10 @@ from edgetfm.proof import Run, Subject, session_run
 from edgetfm.quantize.normalize import check_float, name_nodes, normalize
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.shapes import TEXT_INPUTS, read_signature
-from edgetfm.search.draft import FP32, Draft
+from edgetfm.search.draft import Draft
 from edgetfm.search.float_graph import ask, row_by_row
 from edgetfm.signature import Feeds, Signature
+from edgetfm.stages import MODEL
 from edgetfm.tasks import OTHER, TASKS, task_named
 
 
@@ -52,6 +53,11 @@ class Foreign:
     notes: tuple[str, ...] = ()
     route: str = "onnx"
     generation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """That of each graph: there is one."""
+        return {MODEL: self.signature}
 
     def reference(self) -> Run:
         """The file as it is, without any of onnxruntime's rewrites."""
@@ -276,7 +282,8 @@ def write_foreign_graph(opened: Foreign, draft: Draft) -> None:
     ):
         for value, spec in zip(values, specs, strict=True):
             value.shape = ir.Shape(list(spec.shape))
-    draft.variants["fp32"] = Variant(*write_graph(graph, draft.writer, FP32))
+    file, data = write_graph(graph, draft.writer, file_of(MODEL))
+    draft.variants["fp32"] = {MODEL: Variant(file, data)}
 
 
 def _explained(run: Run, opened: Foreign) -> Run:

@@ -14,6 +14,7 @@ from edgetfm.reporting.chart import Chart, draw
 from edgetfm.reporting.explained import explain
 from edgetfm.reporting.tried import Item, chosen_of, judged, metric_of, name_of
 from edgetfm.reporting.words import cell, fact_rows, markdown_text, share, size
+from edgetfm.stages import MODEL
 from edgetfm.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _render(
         name=model_name(manifest),
         manifest=manifest,
         task=TASKS[manifest.task],
-        component=manifest.components["model"],
+        signature=manifest.signature,
         variants=variant_rows(manifest, tried),
         oracle=manifest.oracle,
         ledger=ledger,
@@ -169,7 +170,7 @@ def _metric_row(rung: Rung) -> LedgerRow:
 
 
 def variant_rows(manifest: Manifest, tried: Tried) -> list[dict[str, str]]:
-    """The variants that ship: precision, file, and size with external data."""
+    """The graphs that ship: precision, which one of several, file, size with external data."""
     chosen = chosen_of(manifest, tried)
     known = {
         str(item["precision"]): int(item["bytes"])
@@ -177,16 +178,19 @@ def variant_rows(manifest: Manifest, tried: Tried) -> list[dict[str, str]]:
         if name_of(item) == chosen or item["precision"] != manifest.default
     }
     rows = []
-    for precision, variant in manifest.components["model"].variants.items():
-        names = [variant.file] + ([variant.data] if variant.data else [])
-        listed = sum(manifest.files[n].bytes for n in names if n in manifest.files)
-        rows.append(
-            {
-                "precision": precision,
-                "file": variant.file,
-                "size": size(listed or known.get(precision, 0)),
-            }
-        )
+    for precision in manifest.precisions:
+        for name, component in manifest.components.items():
+            variant = component.variants[precision]
+            names = [variant.file] + ([variant.data] if variant.data else [])
+            listed = sum(manifest.files[n].bytes for n in names if n in manifest.files)
+            rows.append(
+                {
+                    "precision": precision,
+                    "graph": "" if name == MODEL else name,
+                    "file": variant.file,
+                    "size": size(listed or known.get(precision, 0)),
+                }
+            )
     return rows
 
 

@@ -48,7 +48,8 @@ def chosen_of(manifest: Manifest, tried: Sequence[Item]) -> str:
 
     Several may have its precision: it is the one made by the recipe in the manifest.
     """
-    variant = manifest.components["model"].variants.get(manifest.default)
+    variants = next(iter(manifest.components.values())).variants
+    variant = variants.get(manifest.default)
     named = [item for item in tried if item["precision"] == manifest.default]
     if len(named) > 1 and variant is not None:
         named = [item for item in named if _lists(item.get("recipe")) == _lists(variant.recipe)]

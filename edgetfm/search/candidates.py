@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from edgetfm.budget import Budget
 from edgetfm.errors import DeviceError, QuantizationError
-from edgetfm.graphs import read_graph, save_graph
 from edgetfm.invariants import invariant_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
 from edgetfm.proof import answers_of, device_rung, session_run
-from edgetfm.quantize import RECIPES, Recipe, quantize_graph
+from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.recipes import for_decoders
-from edgetfm.quantize.saturation import make_safe
 from edgetfm.quantize.targets import TARGETS
 from edgetfm.runtime.tuning import choose_session
 from edgetfm.search.draft import Draft
+from edgetfm.search.parts import Maker, feeds_of_parts
 from edgetfm.signature import Feeds
+from edgetfm.stages import MODEL, Graph, parts
 from edgetfm.step_proof import variant_step_rungs
 
 
@@ -68,7 +66,7 @@ class Candidate:
 
     name: str
     recipe: Recipe
-    path: Path
+    path: Graph
     facts: dict[str, Any]
     note: str = ""
     room: float = 1.0
@@ -80,7 +78,8 @@ class Candidate:
     @property
     def bytes(self) -> int:
         """Its graph and weights."""
-        return sum(p.stat().st_size for p in self.path.parent.glob(f"{self.path.name}*"))
+        files = parts(self.path).values()
+        return sum(p.stat().st_size for f in files for p in f.parent.glob(f"{f.name}*"))
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -104,7 +103,8 @@ class Candidate:
 def recipe_called(name: str, draft: Draft) -> Recipe:
     """The recipe of that name, as it suits the model of a draft."""
     recipe = RECIPES[name]
-    return for_decoders(recipe) if draft.subject.task.generates else recipe
+    task = draft.subject.task
+    return for_decoders(recipe) if task.generates and not task.seq2seq else recipe
 
 
 class Workshop:
@@ -125,10 +125,21 @@ class Workshop:
         self.draft = draft
         self.targets = tuple(targets)
         self._session = session
-        self.memo = Memo()
         self.candidates: list[Candidate] = []
         self._folder = folder
         self._deadline = deadline
+
+    @cached_property
+    def maker(self) -> Maker:
+        """What makes graphs of the draft's, on what each of them takes."""
+        graph = self.draft.path("fp32")
+        feeds = feeds_of_parts(graph, self.draft.evidence.calibration)
+        return Maker(graph, feeds, self.draft.progress)
+
+    @property
+    def memo(self) -> Memo:
+        """What is known of the products of a model of one graph."""
+        return self.maker.memos.setdefault(MODEL, Memo())
 
     def out_of_time(self) -> bool:
         """Whether the deadline has passed."""
@@ -141,24 +152,17 @@ class Workshop:
         the recipe changes nothing, or if onnxruntime does not load or run what was made.
         """
         draft = self.draft
-        source = read_graph(draft.path("fp32"))
-        options: dict[str, Any] = {"memo": self.memo, "progress": draft.progress}
-        data = draft.evidence.calibration
-        if any(TARGETS[name].saturates for name in self.targets):
-            graph, facts, recipe = make_safe(source, recipe, data, **options)
-        else:
-            graph, facts = quantize_graph(source, recipe, data, **options)
-        asked_whole = not (recipe.keep_float or recipe.by_block)
-        if asked_whole and _looks_of(graph) == _looks_of(source):
+        folder = self._folder / str(len(self.candidates))
+        folder.mkdir()
+        made = self.maker.make(
+            recipe, folder, safe=any(TARGETS[name].saturates for name in self.targets)
+        )
+        if not (made.changed or recipe.keep_float or recipe.by_block):
             raise QuantizationError(
                 f"{name} changes nothing in this graph: it has no matrix product by float32 "
                 "weights, and convolutions stay as they are; ship fp32, or try fp16"
             )
-        folder = self._folder / str(len(self.candidates))
-        folder.mkdir()
-        path = folder / "model.onnx"
-        save_graph(graph, path)
-        candidate = Candidate(name, recipe, path, facts, note, room)
+        candidate = Candidate(name, made.recipe, made.graph, made.facts, note, room)
         self.candidates.append(candidate)
         try:
             self._judge(candidate)
@@ -237,13 +241,6 @@ class Workshop:
         candidate.rungs.append(found)
         candidate.metric = dict(found.metric)
         candidate.use = max(candidate.use, self.draft.metric.use(found.metric["value"], budget))
-
-
-def _looks_of(graph: ir.Model) -> tuple[Counter[str], Counter[str]]:
-    """How many nodes of each kind, and weights of each type, a graph has."""
-    weights = (value.const_value for value in graph.graph.initializers.values())
-    kinds = Counter(f"{node.domain}:{node.op_type}" for node in graph.graph)
-    return kinds, Counter(w.dtype.name for w in weights if w is not None)
 
 
 def probe(cases: list[Feeds]) -> Feeds:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.budget import Budget, is_bound
-from edgetfm.bundle import BundleWriter, Variant
+from edgetfm.bundle import BundleWriter, Component, Variant
 from edgetfm.ledger import Ledger
 from edgetfm.parity import Measures
 from edgetfm.progress import Progress
 from edgetfm.proof import Subject
 from edgetfm.search.evidence import Evidence
-from edgetfm.signature import Feeds
+from edgetfm.signature import Feeds, Signature
+from edgetfm.stages import Graph, graph_of
 
 if TYPE_CHECKING:
     from edgetfm.search.candidates import Tried
     from edgetfm.search.metric import BoundMetric
-
-
-FP32 = "onnx/model.onnx"
-"""The float32 graph in a bundle; the variants' names follow from it."""
 
 
 @dataclass
@@ -31,31 +27,45 @@ class Draft:
 
     truth: PyTorch's answers to the evidence's cases, or to the first of them, when a bundle is
     quantized without PyTorch. judged: its answers, or the fp32 graph's, to what it is judged by.
+    signatures: of each component. variants: precision -> component -> its file.
     """
 
     writer: BundleWriter
     subject: Subject
     evidence: Evidence
+    signatures: dict[str, Signature]
     budget: str
     progress: Progress
     notes: list[str]
     truth: list[Feeds] = field(default_factory=list)
     judged: list[Feeds] = field(default_factory=list)
     metric: BoundMetric | None = None
-    variants: dict[str, Variant] = field(default_factory=dict)
+    variants: dict[str, dict[str, Variant]] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
     session: dict[str, Any] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
 
-    def path(self, precision: str) -> Path:
+    def path(self, precision: str) -> Graph:
         """The graph of a variant, where it is being made."""
-        return self.writer.path(self.variants[precision].file)
+        of = self.variants[precision].items()
+        return graph_of({component: self.writer.path(v.file) for component, v in of})
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """What a manifest says of the graphs."""
+        return {
+            name: Component(signature, {p: v[name] for p, v in self.variants.items()})
+            for name, signature in self.signatures.items()
+        }
+
+    def files(self, precision: str) -> list[str]:
+        """The names in the bundle of a variant's graphs and weights."""
+        variants = self.variants[precision].values()
+        return [name for v in variants for name in (v.file, v.data) if name is not None]
 
     def bytes(self, precision: str) -> int:
         """The size of a variant's graph and weights."""
-        variant = self.variants[precision]
-        names = [variant.file, *([variant.data] if variant.data else [])]
-        return sum(self.writer.entries[name].bytes for name in names)
+        return sum(self.writer.entries[name].bytes for name in self.files(precision))
 
     def use(self, measures: Mapping[str, Measures]) -> float:
         """How much of the budget these answers use up, on the outputs that it binds."""
@@ -65,7 +75,6 @@ class Draft:
 
     def drop(self, precision: str) -> None:
         """Take a variant out."""
-        variant = self.variants.pop(precision)
-        for name in (variant.file, variant.data):
-            if name is not None:
-                self.writer.discard(name)
+        for name in self.files(precision):
+            self.writer.discard(name)
+        del self.variants[precision]

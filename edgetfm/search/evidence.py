@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.text import TextEncoder
 from edgetfm.search.array_evidence import array_cases, batched, encoded, read_items
 from edgetfm.search.goal import Goal
+from edgetfm.search.targets import with_targets
 from edgetfm.search.windows import windows
 from edgetfm.signature import Array, Feeds, Signature
 from edgetfm.tasks import Task
@@ -64,13 +65,21 @@ def gather(
     sample: Path | None,
     *,
     long: int = 0,
+    generation: Mapping[str, Any] | None = None,
 ) -> Evidence:
     """The evidence for a model: the user's data, else its own sample, else what ships with us.
 
     The cases that are kept in the bundle come from the shipped sample, never from the user's
     data; `long`: a text of so many tokens is among them. If nothing is to be quantized there is
-    nothing to calibrate or to judge, and only a sample with labels is of use.
+    nothing to calibrate or to judge, and only a sample with labels is of use. generation: of an
+    encoder-decoder, whose cases get targets by it, and whose other data is of sources alone.
     """
+    if task.seq2seq:
+        reads = replace(task, generates=False, seq2seq=False)
+        found = gather(preprocessor, signature.of_source, reads, goal, sample, long=long)
+        (logits,) = signature.outputs
+        cases = with_targets(found.cases, generation or {}, int(logits.shape[-1]))
+        return replace(found, cases=cases)
     if preprocessor.makes_nothing:
         return _from_arrays(signature, goal)
     shipped = paired(None, task.senses)

@@ -7,20 +7,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgetfm.budget import FLOAT_BOUND, Budget
-from edgetfm.bundle import Variant
+from edgetfm.bundle import Variant, file_of
 from edgetfm.errors import InputError, ParityError, SourceError, listed
+from edgetfm.graphs import write_graph
 from edgetfm.invariants import compare_alone, float_rungs
 from edgetfm.ledger import rung
 from edgetfm.progress import Progress
 from edgetfm.proof import Run, Subject
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
-from edgetfm.search.draft import FP32, Draft
+from edgetfm.search.draft import Draft
+from edgetfm.search.parts import case_of_parts
 from edgetfm.signature import Feeds, is_batch
+from edgetfm.stages import MODEL, parts
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    from torch import nn
 
+    from edgetfm.models._family import Stage
     from edgetfm.sources import Source
 
 
@@ -29,14 +34,14 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
 
     What the adapter exports is PyTorch's own module: there is nothing of ours to compare with it.
     """
-    from edgetfm.export import discard, to_onnx
-    from edgetfm.graphs import write_graph
+    from edgetfm.export import discard
     from edgetfm.sources import eager
 
     evidence, subject = draft.evidence, draft.subject
     reference = opened.reference()
     draft.truth = ask(reference, evidence.cases, "PyTorch, shapes", draft.progress)
-    draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
+    if not subject.task.seq2seq:  # whose texts are written first, by the graph
+        draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
     if opened.route in ("adapter", "module"):
         who = "transformers" if opened.route == "adapter" else "the module"
         draft.subject = row_by_row(draft, reference, who)
@@ -50,42 +55,45 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
 
         draft.progress("exporting the graph", 0, 0)
         graph = adapt(module, signature.inputs, signature.outputs, progress=draft.progress)
-        graph = normalize(graph)
+        _write(normalize(graph), MODEL, draft)
     elif opened.route == "module":
         from edgetfm.export.users_module import export_users_module
         from edgetfm.quantize.normalize import normalize
 
         draft.progress("exporting the graph", 0, 0)
         graph = export_users_module(module, signature, evidence.cases, progress=draft.progress)
-        graph = normalize(graph)
+        _write(normalize(graph), MODEL, draft)
     else:
         ours = ask(eager(module), evidence.cases, "the module, shapes", draft.progress)
         comparison = subject.compare(ours, draft.truth, evidence.cases)
         draft.ledger.rungs.append(
             rung(f"{opened.family.name} module", "PyTorch", comparison, bound=FLOAT_BOUND)
         )
-        draft.progress("exporting the graph", 0, 0)
         if opened.streams:
             discard(module)
-            graph = _streamed(opened, draft)
-        else:
-            graph = to_onnx(module, signature.inputs, signature.outputs, progress=draft.progress)
-    file, data = write_graph(graph, draft.writer, FP32)
-    draft.variants["fp32"] = Variant(file, data)
-    del graph
+        for stage in opened.stages:
+            draft.progress("exporting the graph", 0, 0)
+            _write(_traced(opened, module, stage, draft.progress), stage.name, draft)
     discard(module)
     return_freed()
 
 
-def _streamed(opened: Source, draft: Draft) -> ir.Model:
-    """The graph of a model of any size: its weights are read when they are written."""
+def _write(graph: ir.Model, component: str, draft: Draft) -> None:
+    file, data = write_graph(graph, draft.writer, file_of(component))
+    draft.variants.setdefault("fp32", {})[component] = Variant(file, data)
+
+
+def _traced(opened: Source, module: nn.Module, stage: Stage, progress: Progress) -> ir.Model:
+    """One graph of a native model; of one that streams, weights are read when they are written."""
+    from edgetfm.export import to_onnx
     from edgetfm.export.streamed import to_onnx_streamed
 
+    config, task = opened.config, opened.task
+    specs = stage.inputs(config, task), stage.outputs(config, task)
+    if not opened.streams:
+        return to_onnx(stage.part(module), *specs, progress=progress)
     skeleton, weights = opened.streamed()
-    signature = opened.signature
-    return to_onnx_streamed(
-        skeleton, weights, signature.inputs, signature.outputs, progress=draft.progress
-    )
+    return to_onnx_streamed(stage.part(skeleton), weights, *specs, progress=progress)
 
 
 def prove_float(draft: Draft, source: Source | None = None) -> None:
@@ -115,9 +123,14 @@ def _blame(opened: Source, draft: Draft) -> str:
     """A sentence that names the first node of the graph that differs from its module."""
     from edgetfm.export.divergence import first_module_divergence
 
-    feeds = draft.evidence.cases[-1]
-    found = first_module_divergence(opened.module(), draft.path("fp32"), feeds, limit=1e-4)
-    return str(found) if found else "no single node of the graph differs from our module by 1e-4"
+    graph = draft.path("fp32")
+    feeds, module = case_of_parts(graph, draft.evidence.cases[-1]), opened.module()
+    stages = {stage.name: stage for stage in opened.stages}
+    for name, path in parts(graph).items():
+        part = stages[name].part(module)
+        if found := first_module_divergence(part, path, feeds[name], limit=1e-4):
+            return str(found)
+    return "no single node of the graph differs from our module by 1e-4"
 
 
 def ask(run: Run, feeds: Sequence[Feeds], what: str, progress: Progress) -> list[Feeds]:

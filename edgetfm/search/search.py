@@ -3,7 +3,7 @@
 Plain int8 first. If it is well inside the budget, a form that costs less time is tried. If it is
 outside, all products in 8-bit blocks are made, which takes no search; then each node's effect on
 the outputs is measured and the worst go back to float, or to blocks where that is enough.
-Decoders are made in blocks only: see FOR_DECODERS.
+Decoders have a search of their own.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from edgetfm.budget import Budget
-from edgetfm.errors import QuantizationError
 from edgetfm.graphs import read_graph
 from edgetfm.proof import answers_of
-from edgetfm.quantize import RECIPES, Recipe
-from edgetfm.quantize.recipes import FOR_DECODERS
+from edgetfm.quantize import RECIPES
 from edgetfm.quantize.search import Effect, Sensitivity, find_sensitive
 from edgetfm.quantize.switchboard import Switchboard
 from edgetfm.quantize.targets import liked
+from edgetfm.search.attempts import attempt
 from edgetfm.search.candidates import Candidate, Workshop, recipe_called
+from edgetfm.search.decoders import search_decoder
 from edgetfm.search.journal import Journal
 from edgetfm.signature import Feeds
 
@@ -57,48 +57,32 @@ def search(shop: Workshop, prefer: str, journal: Journal) -> None:
     over. Out of time, no new one is begun.
     """
     likes = liked(shop.targets)
-    if shop.draft.subject.task.generates:
-        for name in FOR_DECODERS:
-            if name in likes:
-                _attempt(shop, name, recipe_called(name, shop.draft), "a token reads every weight")
+    task = shop.draft.subject.task
+    if task.generates and not task.seq2seq:
+        search_decoder(shop, journal)
         return
     if "int8" not in likes:
         for name in likes:
-            made = _attempt(shop, name, recipe_called(name, shop.draft), "what the targets like")
+            made = attempt(shop, name, recipe_called(name, shop.draft), "what the targets like")
             if made is not None and made.inside:
                 return
         return
     if prefer == "size" and "int4" in likes:
-        _attempt(shop, "int4", recipe_called("int4", shop.draft), "the smallest")
-    base = _attempt(shop, "int8", RECIPES["int8"], "every matrix product in int8")
+        attempt(shop, "int4", recipe_called("int4", shop.draft), "the smallest")
+    base = attempt(shop, "int8", RECIPES["int8"], "every matrix product in int8")
     if base is not None and base.inside:
         if base.use <= ROOM / 2 and prefer == "speed":
             cheaper = replace(RECIPES["int8"], min_gain=NEVER)
             note = "without the Muls that smoothing adds"
-            _attempt(shop, "int8, free smoothing", cheaper, note, room=ROOM)
+            attempt(shop, "int8, free smoothing", cheaper, note, room=ROOM)
         return
     if "int8-weight" in likes:
         note = "nothing depends on the scale of a whole activation"
-        _attempt(shop, "int8-weight", recipe_called("int8-weight", shop.draft), note)
+        attempt(shop, "int8-weight", recipe_called("int8-weight", shop.draft), note)
+    if task.seq2seq:  # no board has the products of two graphs
+        return
     if base is not None and not shop.out_of_time():
         _repair(shop, base, journal)
-
-
-def _attempt(
-    shop: Workshop, name: str, recipe: Recipe, note: str, room: float = 1.0
-) -> Candidate | None:
-    """The candidate; None out of time, or if onnxruntime does not run it.
-
-    room: the share of the budget that it may use.
-    """
-    if shop.candidates and shop.out_of_time():
-        shop.draft.notes.append(f"out of time: {name} was not tried (--time allows more)")
-        return None
-    try:
-        return shop.make(name, recipe, note, room)
-    except QuantizationError as error:
-        shop.draft.notes.append(str(error))
-        return None
 
 
 def _repair(shop: Workshop, base: Candidate, journal: Journal) -> None:
@@ -113,7 +97,7 @@ def _repair(shop: Workshop, base: Candidate, journal: Journal) -> None:
             kept = _fewest(shop, base, found, fewer, kept)
             blocks = replace(base.recipe, by_block=kept)
             note = "the same in 8-bit blocks"
-            _attempt(shop, f"int8, {_count(kept)} in blocks", blocks, note, MARGIN)
+            attempt(shop, f"int8, {_count(kept)} in blocks", blocks, note, MARGIN)
             return
         fewer = len(kept)
 
@@ -122,7 +106,7 @@ def _in_float(shop: Workshop, base: Candidate, found: Sensitivity, kept: Nodes) 
     """The candidate with these nodes in float32, and what was found out about all of them."""
     real = replace(base.recipe, keep_float=kept)
     note = "the nodes that cost the most accuracy for their share of the work"
-    made = _attempt(shop, f"int8, {_count(kept)} in float", real, note, MARGIN)
+    made = attempt(shop, f"int8, {_count(kept)} in float", real, note, MARGIN)
     if made is not None:
         made.facts["search"] = found.log
         made.facts["sensitivity"] = {n: float(f"{g:.3g}") for n, g in found.gains.items()}
@@ -162,9 +146,11 @@ def _sensitivity(shop: Workshop, base: Candidate, journal: Journal) -> Sensitivi
     draft = shop.draft
     data = draft.evidence.calibration
     items = data[:: max(1, len(data) // TUNING_BATCHES)][:TUNING_BATCHES]
-    truth = answers_of(draft.path("fp32"), items)
+    graph = draft.path("fp32")
+    assert isinstance(graph, Path)
+    truth = answers_of(graph, items)
     board = Switchboard(
-        read_graph(draft.path("fp32")),
+        read_graph(graph),
         base.recipe,
         draft.evidence.calibration,
         memo=shop.memo,

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgetfm.budget import Budget
-from edgetfm.bundle import SUFFIXES, Bundle, Manifest, Variant
+from edgetfm.bundle import Bundle, Manifest, Variant, file_of
 from edgetfm.errors import BudgetError, listed
 from edgetfm.graphs import read_graph, write_graph
+from edgetfm.merged import unmerge
 from edgetfm.proof import answers_of, session_run
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.saturation import overflows
@@ -26,10 +27,13 @@ from edgetfm.runtime.machine import runtime_version
 from edgetfm.runtime.profile import profile
 from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
 from edgetfm.search.candidates import Candidate, Tried, Workshop, probe, recipe_called
-from edgetfm.search.draft import FP32, Draft
+from edgetfm.search.draft import Draft
 from edgetfm.search.goal import Goal
+from edgetfm.search.parts import case_of_parts
 from edgetfm.search.recipe_file import read_recipe
 from edgetfm.search.search import journal_for, search
+from edgetfm.signature import Feeds
+from edgetfm.stages import parts
 from edgetfm.vectors import write_vectors
 
 
@@ -70,20 +74,22 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
         draft.ledger.rungs += best.rungs
         draft.session = best.settings
         precision = best.recipe.precision
-        relative = FP32.replace(".onnx", f"{SUFFIXES[precision]}.onnx")
-        file, data = write_graph(read_graph(best.path), draft.writer, relative)
-        draft.variants[precision] = Variant(file, data, best.recipe.to_json())
-        _saturation(draft, best)
+        recipe = best.recipe.to_json()
+        draft.variants[precision] = {
+            name: Variant(
+                *write_graph(read_graph(path), draft.writer, file_of(name, precision)), recipe
+            )
+            for name, path in parts(best.path).items()
+        }
+        _saturation(draft, best, shop.maker.feeds)
         _profile(draft, best)
         return precision
 
 
 def _about(draft: Draft, goal: Goal) -> dict[str, Any]:
     """What the results of a search depend on."""
-    fp32 = draft.variants["fp32"]
-    names = [name for name in (fp32.file, fp32.data) if name is not None]
     return {
-        "fp32": [draft.writer.entries[name].sha256 for name in names],
+        "fp32": [draft.writer.entries[name].sha256 for name in draft.files("fp32")],
         "calibration": draft.evidence.facts,
         "budget": draft.budget,
         "labelled": None if draft.metric is None else draft.metric.fingerprint,
@@ -238,9 +244,12 @@ def _blame(draft: Draft, candidate: Candidate) -> str:
     budget = Budget.parse(draft.budget)
     worst = min((bound for name, bound in budget.bounds if "cosine" in name), default=0.995)
     limit = math.sqrt(2 * (1 - worst))  # vectors at this cosine are this far apart
-    feeds = probe(draft.evidence.cases)
-    found = first_divergence(draft.path("fp32"), candidate.path, feeds, limit=limit)
-    return str(found) if found else ""
+    feeds = case_of_parts(draft.path("fp32"), probe(draft.evidence.cases))
+    made = parts(candidate.path)
+    for name, path in parts(draft.path("fp32")).items():
+        if found := first_divergence(path, made[name], feeds[name], limit=limit):
+            return str(found)
+    return ""
 
 
 def _say_what_lost(draft: Draft, best: Candidate | None, goal: Goal) -> None:
@@ -264,18 +273,24 @@ def _say_what_lost(draft: Draft, best: Candidate | None, goal: Goal) -> None:
 
 def _nodes_left(recipe: Recipe) -> str:
     """Which nodes a search left out of int8, '' if none."""
-    parts = []
+    said = []
     for names, where in ((recipe.by_block, "in 8-bit blocks"), (recipe.keep_float, "in float32")):
         if names:
-            parts.append(f"{len(names)} of the products are left {where}: {', '.join(names)}")
-    return "; ".join(parts)
+            said.append(f"{len(names)} of the products are left {where}: {', '.join(names)}")
+    return "; ".join(said)
 
 
-def _saturation(draft: Draft, best: Candidate) -> None:
+def _saturation(draft: Draft, best: Candidate, feeds: Mapping[str, Sequence[Feeds]]) -> None:
     """What overflows on CPUs that add pairs in 16 bits, unless it was cured."""
     if "saturation" in best.facts:
         return
-    found = overflows(best.path, draft.evidence.calibration, progress=draft.progress)
+    found = [
+        overflow
+        for name, path in parts(best.path).items()
+        for overflow in overflows(
+            unmerge(read_graph(path))[0], feeds[name], progress=draft.progress
+        )
+    ]
     best.facts["saturation"] = {"nodes": [overflow.to_json() for overflow in found]}
     if found:
         draft.notes.append(
@@ -286,9 +301,14 @@ def _saturation(draft: Draft, best: Candidate) -> None:
 
 
 def _profile(draft: Draft, best: Candidate) -> None:
-    """Which nodes take the time and which fusions matched, for the report."""
+    """Which nodes take the time and which fusions matched, for the report.
+
+    Of an encoder-decoder that is the step of the decoder which reads a whole target.
+    """
     draft.progress("profiling what ships", 0, 0)
-    found = profile(best.path, probe(draft.evidence.cases), settings=best.settings)
+    feeds = case_of_parts(best.path, probe(draft.evidence.cases))
+    name, path = list(parts(best.path).items())[-1]
+    found = profile(path, feeds[name], settings=best.settings)
     best.facts["profile"] = found.to_json()
 
 
@@ -300,9 +320,10 @@ def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
     write_vectors(draft.writer, cases, draft.truth, shipped, chosen)
     if chosen != "fp32" and not keep_fp32:
         draft.drop("fp32")
-    component = replace(manifest.components["model"], variants=draft.variants)
-    final = replace(manifest, components={"model": component}, session=draft.session)
     writer = draft.writer
+    final = replace(
+        manifest, components=draft.components, session=draft.session, files=writer.entries
+    )
     tried = [t.to_json() for t in draft.tried]
     writer.write("parity.json", json.dumps(draft.ledger.to_json(), indent=2) + "\n")
     writer.write("report.html", report_page(final, draft.ledger, tried, draft.notes))

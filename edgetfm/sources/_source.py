@@ -10,10 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from edgetfm.models._family import Family
+from edgetfm.models._family import Family, Stage
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.proof import Subject
 from edgetfm.signature import Feeds, Signature, nested
+from edgetfm.stages import MODEL
 from edgetfm.tasks import TASKS
 
 Oracle = Callable[[Feeds], Feeds]
@@ -58,6 +59,21 @@ class Source:
         return Signature(
             self.family.inputs(self.config, self.task), self.family.outputs(self.config, self.task)
         )
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        """What each graph of this model takes and gives."""
+        config, task = self.config, self.task
+        return {
+            stage.name: Signature(stage.inputs(config, task), stage.outputs(config, task))
+            for stage in self.stages
+        }
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Its graphs: one that is the whole module, unless its family has several."""
+        family = self.family
+        return family.stages or (Stage(MODEL, lambda m: m, family.inputs, family.outputs),)
 
     @property
     def subject(self) -> Subject:

@@ -18,6 +18,7 @@ from edgetfm.search.example_evidence import of_examples
 from edgetfm.search.float_graph import prove_float, write_float_graph
 from edgetfm.search.goal import AnyPath, Goal
 from edgetfm.search.metric import bind_metric, read_metric
+from edgetfm.search.pair_evidence import write_targets
 from edgetfm.search.variants import choose, finish
 from edgetfm.workflow.made import ExportResult, made_result, new_manifest
 
@@ -82,6 +83,7 @@ def build_bundle(
             writer=writer,
             subject=subject,
             evidence=evidence,
+            signatures=opened.signatures,
             budget=goal.budget or subject.task.budget_of(goal.quantize, labelled is not None),
             progress=progress,
             notes=[*opened.notes, *evidence.notes],
@@ -92,6 +94,7 @@ def build_bundle(
         else:
             write_float_graph(opened, draft)
             prove_float(draft, opened)
+        write_targets(draft, opened.generation)
         draft.metric = bind_metric(draft, labelled, preprocessor)
         chosen = choose(draft, goal, Path(output))
         family = opened.family if isinstance(opened, Foreign) else opened.family.name
@@ -110,4 +113,12 @@ def _evidence(opened: Source | Foreign, preprocessor: Preprocessor, goal: Goal) 
     long = LONG_TEXT if opened.route == "adapter" else 0
     if task.generates and not task.seq2seq:
         long = max(long, long_prompt(getattr(opened.config, "window", 0)))
-    return gather(preprocessor, signature, task, goal, opened.sample, long=long)
+    return gather(
+        preprocessor,
+        signature,
+        task,
+        goal,
+        opened.sample,
+        long=long,
+        generation=opened.generation,
+    )

@@ -116,7 +116,7 @@ def compare_bundles(a: Place, b: Place, progress: Progress = quiet) -> BundleCom
     cases = read_vectors(first).cases
     progress("asking both", 0, 0)
     graphs = {
-        side: (bundle.path(bundle.variant(precision).file), bundle.manifest.session)
+        side: (bundle.graph(precision), bundle.manifest.session)
         for side, bundle, precision in (("a", first, one), ("b", second, two))
     }
     got = {
@@ -172,9 +172,7 @@ def _differences(first: Bundle, second: Bundle) -> list[str]:
         shown = [", ".join(labels[:4]) or "none" for labels in (one.labels, two.labels)]
         problems.append(f"the labels differ: {shown[0]} and {shown[1]}")
     for way in ("inputs", "outputs"):
-        have, other = (
-            {t.name: t for t in getattr(m.components["model"].signature, way)} for m in (one, two)
-        )
+        have, other = ({t.name: t for t in getattr(m.signature, way)} for m in (one, two))
         problems += [
             _difference(way[:-1], name, have.get(name), other.get(name))
             for name in have | other

@@ -12,13 +12,19 @@ from edgetfm.search.goal import AnyPath
 
 
 def inspect_bundle(path: AnyPath) -> dict[str, Any]:
-    """What a bundle is: its manifest, the bytes of each variant, and its ledger if it has one."""
+    """What a bundle is: its manifest, the bytes of each variant, and its ledger if it has one.
+
+    variant_bytes: of all graphs together; component_bytes: of each.
+    """
     bundle = open_bundle(path)
-    variants = bundle.manifest.components["model"].variants
     ledger = bundle.path("parity.json")
     return bundle.manifest.to_json() | {
         "path": str(path),
-        "variant_bytes": {p: bundle.variant_bytes(p) for p in variants},
+        "variant_bytes": {p: bundle.variant_bytes(p) for p in bundle.manifest.precisions},
+        "component_bytes": {
+            name: {p: bundle.variant_bytes(p, name) for p in component.variants}
+            for name, component in bundle.manifest.components.items()
+        },
         "total_bytes": sum(e.bytes for e in bundle.manifest.files.values()),
         "ledger": _read_ledger(ledger),
     }

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetfm.bundle import Bundle, Component, Manifest
+from edgetfm.bundle import Bundle, Manifest
 from edgetfm.ledger import Ledger
 from edgetfm.runtime.machine import runtime_version
 from edgetfm.search.draft import Draft
@@ -46,7 +46,7 @@ def new_manifest(opened: Source | Foreign, family: str, draft: Draft, chosen: st
         family=family,
         route=opened.route,
         default=chosen,
-        components={"model": Component(opened.signature, draft.variants)},
+        components=draft.components,
         source=opened.provenance,
         preprocessing=opened.preprocessing,
         labels=opened.labels,

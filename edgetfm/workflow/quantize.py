@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from edgetfm.bundle import BundleWriter, Component, open_bundle
+from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.errors import InputError
 from edgetfm.foreign.files import is_foreign
 from edgetfm.foreign.model import check_output, open_foreign
@@ -19,6 +19,7 @@ from edgetfm.search.evidence import gather
 from edgetfm.search.float_graph import ask, prove_float
 from edgetfm.search.goal import AnyPath, Goal, Wanted
 from edgetfm.search.metric import bind_metric, read_metric
+from edgetfm.search.pair_evidence import write_targets
 from edgetfm.search.variants import choose, finish
 from edgetfm.vectors import VECTOR_FILES, read_vectors
 from edgetfm.workflow.build import build_bundle
@@ -61,46 +62,51 @@ def quantize_bundle(
         )
     old = open_bundle(bundle)
     manifest = old.manifest
-    if "fp32" not in manifest.components["model"].variants:
+    if "fp32" not in manifest.precisions:
         raise InputError(f"{bundle} has no fp32 variant to quantize: export it with --keep-fp32")
-    signature = manifest.components["model"].signature
+    signature = manifest.signature
     subject = Subject.of_bundle(manifest)
     kind = subject.task
     goal.check(kind)
     labelled = read_metric(goal, subject, manifest.labels)
     in_place = output is None
     with BundleWriter(bundle if output is None else output, force=force or in_place) as writer:
-        fp32 = manifest.components["model"].variants["fp32"]
-        others = [v for p, v in manifest.components["model"].variants.items() if p != "fp32"]
+        known = manifest.components
+        fp32 = {name: c.variants["fp32"] for name, c in known.items()}
+        others = [v for c in known.values() for p, v in c.variants.items() if p != "fp32"]
         remade = {name for v in others for name in (v.file, v.data)} | set(VECTOR_FILES)
         for name in manifest.files:
             if name not in remade:
                 writer.copy(old.path(name), name)
         preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
         vectors = read_vectors(old)
-        evidence = gather(preprocessor, subject.signature, kind, goal, None)
+        evidence = gather(
+            preprocessor, subject.signature, kind, goal, None, generation=manifest.generation
+        )
         evidence = evidence.beginning_with(vectors.cases)
         draft = Draft(
             writer=writer,
             subject=subject,
             evidence=evidence,
+            signatures={name: c.signature for name, c in known.items()},
             budget=goal.budget or manifest.budget or kind.budget_of(goal.quantize),
             progress=progress,
             notes=list(evidence.notes),
         )
         draft.variants["fp32"] = fp32
         draft.truth = vectors.pytorch
-        float_graph = session_run(old.path(fp32.file), signature=signature)
-        draft.judged = ask(float_graph, evidence.judged, "the fp32 graph", progress)
-        del float_graph
+        if not kind.seq2seq:
+            float_graph = session_run(old.graph("fp32"), signatures=draft.signatures)
+            draft.judged = ask(float_graph, evidence.judged, "the fp32 graph", progress)
+            del float_graph
         prove_float(draft)
+        write_targets(draft, manifest.generation)
         draft.metric = bind_metric(draft, labelled, preprocessor)
         chosen = choose(draft, goal, Path(bundle if output is None else output))
-        components = {"model": Component(signature, draft.variants)}
         made = replace(
             manifest,
             default=chosen,
-            components=components,
+            components=draft.components,
             budget=draft.budget,
             calibration=evidence.facts,
             versions=manifest.versions | versions(),

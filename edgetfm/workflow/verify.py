@@ -47,15 +47,16 @@ def verify_bundle(
     vectors = read_vectors(bundle)
     ledger = Ledger(machine=machine())
     budget = Budget.of_text(manifest.budget).of_answers
-    for precision, variant in manifest.components["model"].variants.items():
+    signatures = {name: c.signature for name, c in manifest.components.items()}
+    for precision in manifest.precisions:
         progress(f"replaying {precision} on {device}", 0, 0)
         answers = answers_of(
-            bundle.path(variant.file),
+            bundle.graph(precision),
             vectors.cases,
             device=device,
             settings=manifest.session,
             allow_fallback=allow_fallback,
-            signature=manifest.components["model"].signature,
+            signatures=signatures,
         )
         name = f"{precision} on {device}"
         ledger.rungs += replay_rungs(subject, precision, name, answers, vectors, budget)
@@ -94,9 +95,8 @@ def _asked_again(
         judged = gather(preprocessor, subject.signature, subject.task, Goal("auto"), sample).judged
     truth = ask(opened.reference(), judged, subject.oracle, progress)
     rungs = []
-    for precision, variant in manifest.components["model"].variants.items():
-        path = bundle.path(variant.file)
-        answers = answers_of(path, judged, settings=manifest.session)
+    for precision in manifest.precisions:
+        answers = answers_of(bundle.graph(precision), judged, settings=manifest.session)
         comparison = subject.compare(answers, truth, judged)
         budget = Budget.of_text(manifest.budget).of_answers
         bound = FLOAT_BOUND if precision == "fp32" else budget
