@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgetfm.cli._generation import chosen, generation_options, refuse, say
+from edgetfm.cli._generation import generation_options, say
 from edgetfm.cli._output import Output
 from edgetfm.cli._pictures import check_pictures, options_of, told
 from edgetfm.cli._verb import run_options, verb
+from edgetfm.cli._written import TEXTS, given_of, written_options
 from edgetfm.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--labels", help="Labels to choose from, commas between (zero-shot pictures).")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Where masks and depths go.")
 @generation_options
+@written_options
 @click.option("--chat", is_flag=True, help="Each INPUT is a message to a model that chats.")
 @run_options
 def command(
@@ -62,18 +64,17 @@ def command(
     whole = [_text_in(file) for file in files]
     pipe = pipeline(bundle, precision=precision, device=device, threads=threads)
     task = pipe.task
-    if (task == "question-answering") != (context is not None):
-        raise InputError(
-            "question-answering needs --context TEXT, what the question is about"
-            if context is None
-            else f"--context is for question-answering, and this bundle does {task}"
-        )
+    if context is None and task == "question-answering":
+        raise InputError("question-answering needs --context TEXT, what the question is about")
+    if context is not None and task not in ("question-answering", "text2text-generation"):
+        raise InputError(f"--context is for question-answering, and this bundle does {task}")
     check_pictures(task, pictures)
-    if task == "text-generation":
-        _generate(out, pipe, _items(inputs, whole), chat, chosen(options))
+    given = given_of(pipe, {**options, "chat": chat})
+    if task in ("text-generation", *TEXTS):
+        given.pop("chat", None)
+        _generate(out, pipe, _items(inputs, whole), chat, given, context)
         return
-    refuse({**options, "chat": chat}, task)
-    named = options_of(task, labels)
+    named = {**options_of(task, labels), **given}
     answers = []
     for item in _items(inputs, whole):
         with warnings.catch_warnings(record=True) as said:
@@ -89,15 +90,23 @@ def command(
 
 
 def _generate(
-    out: Output, pipe: Pipeline, prompts: Iterator[str], chat: bool, options: dict[str, Any]
+    out: Output,
+    pipe: Pipeline,
+    prompts: Iterator[str],
+    chat: bool,
+    options: dict[str, Any],
+    context: str | None,
 ) -> None:
     """Print what goes on from each prompt, or answers it, as it is written."""
+    from edgetfm.runtime.tasks.text_to_text import NAMES
+
     answers = []
     for prompt in prompts:
-        with pipe.stream([{"role": "user", "content": prompt}] if chat else prompt, **options) as s:
+        asked: Any = [{"role": "user", "content": prompt}] if chat else prompt
+        with pipe.stream(asked if context is None else (asked, context), **options) as s:
             say(out, s)
         tokens = {"prompt": s.prompt_tokens, "generated": len(s.tokens)}
-        output = [{"generated_text": s.text}]
+        output = [{NAMES.get(pipe.task, "generated_text"): s.text}]
         answers.append({"input": prompt, "output": output, "tokens": tokens, "ended": s.reason})
     if out.as_json:
         out.result({"task": pipe.task, "answers": answers}, str)

@@ -48,6 +48,8 @@ class Seq2SeqOptions(GenerationOptions):
             if not _fits(name, value)
         ]
         changed = replace(made, **own)
+        if changed.prompt_lookup_num_tokens:
+            problems.append("prompt_lookup_num_tokens is for models that go on from a prompt")
         if not problems and changed.num_beams > 1 and changed.do_sample:
             problems.append("beam search takes the likeliest answers: it cannot sample")
         if problems:
