@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edgetfm.errors import InputError, OutputError
-from edgetfm.tasks import TASKS
 
 
 def options_of(task: str, labels: str | None) -> dict[str, Any]:
@@ -26,6 +25,8 @@ def options_of(task: str, labels: str | None) -> dict[str, Any]:
 
 def check_pictures(task: str, folder: Path | None) -> None:
     """An InputError if pictures are wanted of a task that makes none."""
+    from edgetfm.tasks import TASKS
+
     drawn = [
         name
         for name, row in TASKS.items()
