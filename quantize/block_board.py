@@ -14,12 +14,12 @@ import onnx_ir as ir
 
 from edgetfm.graphs import infer_shapes
 from edgetfm.progress import Progress, quiet
-from edgetfm.quantize.apply import decide
-from edgetfm.quantize.block_tables import BlockTables, gathered, table_constants
+from edgetfm.quantize.apply import decide, foresee
+from edgetfm.quantize.block_forms import block_plan
+from edgetfm.quantize.block_tables import gathered, table_constants
 from edgetfm.quantize.blocks import Blocks
 from edgetfm.quantize.edit import Editor
 from edgetfm.quantize.embeddings import Embedding
-from edgetfm.quantize.facts import Facts
 from edgetfm.quantize.items import of_whole_texts
 from edgetfm.quantize.linear import CONTRIB, Linear, find_linears
 from edgetfm.quantize.plan import Memo
@@ -36,9 +36,8 @@ class BlockBoard(Board):
     """Answers of `model` with any of its products in 8-bit blocks and the rest as in `recipe`.
 
     names: the products that can be switched, in graph order; a table that one of them shares is
-    gathered from as it is multiplied by. bits: what each would take in 4 and in 8 bits, in bytes.
-    costs: their shares of the bytes that 8 bits add to all of them, which a decoder must read for
-    every token.
+    gathered from as it is multiplied by. bytes: what each takes in 4 and in 8 bits. costs: their
+    shares of the bytes that 8 bits add to all of them, which a decoder must read for every token.
     """
 
     def __init__(
@@ -56,7 +55,10 @@ class BlockBoard(Board):
         every = tuple(linear.name for linear in linears)
         memo = Memo() if memo is None else memo
         whole = [of_whole_texts(model, batch) for batch in feeds]
-        four, eight = (_plan(copy, replace(recipe, by_block=kept), linears) for kept in ((), every))
+        four, eight = (
+            block_plan(copy, replace(recipe, by_block=kept), linears) for kept in ((), every)
+        )
+        foresee((four, eight), whole, memo, progress)
         for plan in (four, eight):
             decide(plan, whole, memo, progress)
         super().__init__(copy, every, CHOICE)
@@ -66,11 +68,6 @@ class BlockBoard(Board):
         more = {name: max(1, large - small) for name, (small, large) in self.bytes.items()}
         self.costs = {name: added / sum(more.values()) for name, added in more.items()}
         _add_choice(copy, linears, four, eight)
-
-
-def _plan(model: ir.Model, recipe: Recipe, linears: Sequence[Linear]) -> BlockPlan:
-    tables = BlockTables(model, recipe, linears)
-    return BlockPlan(model, recipe, linears, Facts(linears, []), {}, tables)
 
 
 def _add_choice(

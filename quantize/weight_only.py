@@ -71,7 +71,7 @@ class BlockPlan:
     def key(self, group: Sequence[Linear]) -> Key:
         """What a decision depends on besides the model and the data."""
         tables = [str(li.weight.name) for li in group if li.weight.name in self.tables]
-        forms = [f"{li.name} {self._form(li)}" for li in group]
+        forms = [f"{li.name} {self.form(li)}" for li in group]
         symmetric = str(self.recipe.symmetric)
         return ("blocks", self.recipe.rounding, symmetric, *tables, *forms)
 
@@ -99,7 +99,7 @@ class BlockPlan:
         power: Matrix | None,
         compensation: Compensation | None,
     ) -> BlockWeight:
-        form, table = self._form(linear), str(linear.weight.name)
+        form, table = self.form(linear), str(linear.weight.name)
         judge = None if seen is None else _Judge(seen, form, linear.shape)
         if table not in self.tables:
             parts = linear.parts()
@@ -112,7 +112,8 @@ class BlockPlan:
         kept = replace(blocks, packed=spooled(blocks.packed))
         return BlockWeight(kept, table, None if judge is None else judge.error)
 
-    def _form(self, linear: Linear) -> Form:
+    def form(self, linear: Linear) -> Form:
+        """How the weight of a product will be stored."""
         recipe = self.recipe
         if linear.weight.name in self.tables:
             size = shared_size(linear.shape[0], recipe.block_size)

@@ -13,6 +13,8 @@ import torch
 from edgetfm import export_model, load, quantize_bundle, verify_bundle
 from edgetfm.bundle import open_bundle
 from edgetfm.sources._reference import load_gguf
+from tests.conftest import CORPUS
+from tests.decoders import make_tiny_decoder
 
 
 def test_a_decoder_is_proven_and_its_weights_made_smaller(
@@ -60,8 +62,44 @@ def test_decoders_are_tried_in_blocks_and_timed_by_the_token(
         samples=16,
         max_drop="perplexity:0.5",
     )
-    assert [t["precision"] for t in made.tried] == ["fp32", "int4", "int8-weight"]
+    assert [t["precision"] for t in made.tried] == ["fp32", "int4"]
+    assert all(t["latency"] for t in made.tried)
     assert (made.variant, made.ledger.passed) == ("int4", True)
+
+
+@pytest.fixture(scope="module")
+def random_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random llama as a bundle in fp32."""
+    folder = tmp_path_factory.mktemp("llama")
+    source = make_tiny_decoder("llama", folder / "source", texts=CORPUS)
+    return export_model(source, folder / "bundle").path
+
+
+@pytest.mark.slow
+def test_products_that_lose_most_get_8_bits_until_the_budget_holds(
+    random_llama: Path, tmp_path: Path
+) -> None:
+    """A random model answers otherwise in 4 bits, and its perplexity falls: kl sees it."""
+    made = quantize_bundle(
+        random_llama,
+        tmp_path / "mix",
+        prefer="size",
+        samples=32,
+        max_drop="perplexity:0.05,kl:0.02",
+    )
+    rows = {t["name"]: t for t in made.tried}
+    assert not rows["int4"]["inside"]
+    assert rows["int4"]["measures"]["logits"]["kl"] > 0.02
+    shipped = next(t for t in made.tried if t["inside"] and t["name"] != "fp32")
+    eight, losses = shipped["recipe"]["by_block"], shipped["facts"]["sensitivity"]
+    assert 0 < len(eight) < len(losses) == 9
+    assert rows["int4"]["bytes"] < shipped["bytes"]
+    assert max(losses, key=lambda name: losses[name]) in eight
+    assert (made.variant, made.ledger.passed) == ("int4", True)
+    assert any(all(name in note for name in eight) for note in made.notes)
+    again = quantize_bundle(random_llama, tmp_path / "again", recipe=made.path, samples=32).path
+    for name in ("onnx/model_q4.onnx", "edgetfm.json", "vectors.npz"):
+        assert (again / name).read_bytes() == (made.path / name).read_bytes(), name
 
 
 @pytest.mark.slow
