@@ -25,23 +25,33 @@ class MixtureOfExperts(nn.Module):
     """
 
     def __init__(
-        self, width: int, experts: int, chosen: int, expert: Callable[[], nn.Module]
+        self,
+        width: int,
+        experts: int,
+        chosen: int,
+        expert: Callable[[], nn.Module],
+        *,
+        sequence_first: bool = False,
     ) -> None:
         super().__init__()
-        self.chosen = chosen
+        self.chosen, self.sequence_first = chosen, sequence_first
         self.router = Linear(width, experts, bias=False)
         self.experts = nn.ModuleList(expert() for _ in range(experts))
         self.shares: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """In training the router's probabilities [tokens, experts] are left in `shares`."""
+        """In training the router's probabilities [batch, sequence, experts] are left in `shares`.
+
+        Of an `x` that is [sequence, batch, width] where sequence_first says so.
+        """
         tokens = x.reshape(-1, x.shape[-1])
         # A weight of three axes is none that a quantizer takes: rounded, near ties turn over, and
         # a token goes to another expert, for a matrix that weighs nothing.
         scores = torch.matmul(tokens[None], self.router.weight[None])[0]
         shares = torch.softmax(scores, dim=-1)
         if self.training:
-            self.shares = shares
+            apart = shares.reshape(*x.shape[:-1], -1)
+            self.shares = apart.transpose(0, 1) if self.sequence_first else apart
         best, which = torch.topk(shares, self.chosen, dim=-1)
         best = best / best.sum(dim=-1, keepdim=True)
         weights = torch.zeros_like(shares).scatter(1, which, best)
@@ -58,17 +68,19 @@ def balance_loss(module: nn.Module, attention_mask: Tensor | None = None) -> Ten
 
     The loss of Switch Transformers, equation 4, over all layers at once: what share of the
     choices an expert had, times its mean probability, summed and times the number of experts.
-    attention_mask: [batch, sequence], 1 for tokens that count.
+    attention_mask: [batch, sequence], 1 for tokens that count. 0 where there are no experts.
     """
     layers = [part for part in module.modules() if isinstance(part, MixtureOfExperts)]
-    shares = torch.cat([part.shares for part in layers if part.shares is not None])
-    experts = shares.shape[1]
+    used = [part.shares.flatten(0, -2) for part in layers if part.shares is not None]
+    if not used:
+        return torch.zeros(())
+    shares = torch.cat(used)
     counts = torch.ones(shares.shape[0], device=shares.device)
     if attention_mask is not None:
-        counts = attention_mask.reshape(-1).to(counts).repeat(len(layers))
+        counts = attention_mask.reshape(-1).to(counts).repeat(len(used))
     which = torch.topk(shares, layers[0].chosen, dim=-1).indices
     chosen = torch.zeros_like(shares).scatter(1, which, 1.0)
     tokens = counts.sum()
-    used = (chosen * counts[:, None]).sum(dim=0) / tokens
+    often = (chosen * counts[:, None]).sum(dim=0) / tokens
     likely = (shares * counts[:, None]).sum(dim=0) / tokens
-    return (used * likely).sum() * experts
+    return (often * likely).sum() * shares.shape[1]

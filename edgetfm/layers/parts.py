@@ -26,14 +26,25 @@ def make_norm(word: str, width: int, eps: float) -> nn.Module:
 
 
 def make_feed_forward(
-    word: str, width: int, inner: int, *, activation: str, experts: int, chosen: int
+    word: str,
+    width: int,
+    inner: int,
+    *,
+    activation: str,
+    experts: int,
+    chosen: int,
+    sequence_first: bool = False,
 ) -> nn.Module:
-    """[..., width] in and out: one of FEED_FORWARDS."""
+    """[..., width] in and out: one of FEED_FORWARDS. sequence_first: see `MixtureOfExperts`."""
     if word == "swiglu":
         return GatedFeedForward(width, inner, "silu")
     if word == "moe":
         return MixtureOfExperts(
-            width, experts, chosen, lambda: GatedFeedForward(width, inner, "silu")
+            width,
+            experts,
+            chosen,
+            lambda: GatedFeedForward(width, inner, "silu"),
+            sequence_first=sequence_first,
         )
     return FeedForward(width, inner, activation if word == "plain" else word)
 

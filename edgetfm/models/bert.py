@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError
-from edgetfm.layers.experts import balance_loss
 from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.heads import TextClassifier, TokenClassifier, TokenDecoder
 from edgetfm.layers.parts import (
@@ -166,7 +165,7 @@ class Layer(nn.Module):
         self.attention_norm = make_norm(c.norm, c.width, c.eps)
         self.feed_forward = make_feed_forward(
             c.feed_forward, c.width, c.inner,
-            activation=c.activation, experts=c.experts, chosen=c.chosen,
+            activation=c.activation, experts=c.experts, chosen=c.chosen, sequence_first=True,
         )  # fmt: skip
         self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
@@ -217,12 +216,6 @@ class Bert(nn.Module):
         for layer in self.layers:
             x = layer(x, seen)
         return self._head(self.norm(x), attention_mask)
-
-    def extra_loss(self, attention_mask: Tensor) -> Tensor:
-        """What training adds to its loss after a step: the experts' balance, by its weight."""
-        if self.config.feed_forward != "moe":
-            return torch.zeros(())
-        return balance_loss(self, attention_mask.t()) * self.config.balance
 
     def _head(self, x: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """`x` is [sequence, batch, width]."""

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError
-from edgetfm.layers.experts import balance_loss
 from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
 from edgetfm.layers.linear import Linear
@@ -206,12 +205,6 @@ class GPT(nn.Module):
         x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
         logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
         return answer(logits, presents)
-
-    def extra_loss(self, attention_mask: Tensor | None = None) -> Tensor:
-        """What training adds to its loss after a step: the experts' balance, by its weight."""
-        if self.config.feed_forward != "moe":
-            return torch.zeros(())
-        return balance_loss(self, attention_mask) * self.config.balance
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> GPTConfig:

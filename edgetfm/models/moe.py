@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.layers.experts import MixtureOfExperts, balance_loss
+from edgetfm.layers.experts import MixtureOfExperts
 from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
 from edgetfm.layers.linear import Linear
@@ -37,7 +37,7 @@ class MoEConfig:
     """The sizes of a decoder.
 
     experts: feed-forwards of a layer, each of `inner` units; chosen: how many a token takes.
-    balance: the weight of the load-balancing loss in training. context: the most tokens, prompt
+    balance: the weight of `balance_loss` in training. context: the most tokens, prompt
     and answer together. window: a token sees itself and the window - 1 before it; 0 is all.
     rope_*: see `Rotary`.
     """
@@ -161,10 +161,6 @@ class MoE(nn.Module):
         x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
         logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
         return answer(logits, presents)
-
-    def extra_loss(self, attention_mask: Tensor | None = None) -> Tensor:
-        """What training adds to its loss after a step: the experts' balance, by its weight."""
-        return balance_loss(self, attention_mask) * self.config.balance
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> MoEConfig:

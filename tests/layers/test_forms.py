@@ -237,9 +237,30 @@ def test_a_balanced_use_of_experts_costs_least() -> None:
     with torch.no_grad():
         layer.router.weight.zero_()
         layer.router.weight[:4] = 50 * torch.eye(4)
-        spread, one = torch.zeros(8, WIDTH), torch.zeros(8, WIDTH)
-        spread[torch.arange(8), torch.arange(8) % 4] = one[:, 2] = 1.0
+        spread, one = torch.zeros(1, 8, WIDTH), torch.zeros(1, 8, WIDTH)
+        spread[0, torch.arange(8), torch.arange(8) % 4] = one[0, :, 2] = 1.0
         layer(spread)
         assert float(balance_loss(layer)) == pytest.approx(1.0)
         layer(one)
         assert float(balance_loss(layer)) == pytest.approx(4.0)
+
+
+def test_padding_does_not_count_whichever_axis_is_first() -> None:
+    torch.manual_seed(0)
+    batch_first = experts(4, 2).train()
+    sequence_first = MixtureOfExperts(
+        WIDTH, 4, 2, lambda: GatedFeedForward(WIDTH, 16, "silu"), sequence_first=True
+    )
+    sequence_first.load_state_dict(batch_first.state_dict())
+    x, mask = torch.randn(2, 5, WIDTH), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    batch_first(x)
+    sequence_first.train()(x.transpose(0, 1))
+    wanted = balance_loss(batch_first, mask)
+    torch.testing.assert_close(balance_loss(sequence_first, mask), wanted)
+    x[1, 2:] += 10.0
+    batch_first(x)
+    torch.testing.assert_close(balance_loss(batch_first, mask), wanted)
+
+
+def test_a_model_without_experts_is_in_balance() -> None:
+    assert float(balance_loss(nn.Linear(2, 2))) == 0.0
