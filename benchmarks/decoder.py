@@ -10,7 +10,8 @@ checkpoint, each by the tool of its makers (the last two in the environments of 
 
     python -m onnxruntime_genai.models.builder -m DIR -o OUT -p int4 -e cpu
     python benchmarks/rivals/make_gguf.py MODEL.gguf OUT.gguf
-    optimum-cli export openvino -m DIR --task text-generation-with-past --weight-format int4 OUT
+    optimum-cli export openvino -m DIR --task text-generation-with-past --weight-format int4 \\
+        --group-size 64 OUT
 """
 
 from __future__ import annotations

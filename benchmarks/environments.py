@@ -23,7 +23,7 @@ def cache_folder() -> Path:
 
 
 def environment(name: str) -> Path:
-    """The Python of the environment that holds exactly the pins of envs/NAME.txt."""
+    """The Python of the environment that holds exactly the pins of envs/NAME.txt, and no others."""
     requirements = ENVS / f"{name}.txt"
     # The interpreter's version is part of the key: a venv does not survive an upgrade of it.
     folder = _folder(name, requirements.read_bytes() + sys.version.encode())
@@ -31,7 +31,8 @@ def environment(name: str) -> Path:
     if _is_ready(folder):
         return python
     venv.create(folder, with_pip=True)
-    _run([str(python), "-m", "pip", "install", "-qq", "-r", str(requirements)], folder)
+    pip = [str(python), "-m", "pip", "install", "-qq", "--no-deps", "-r", str(requirements)]
+    _run(pip, folder)
     return python
 
 
