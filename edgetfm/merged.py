@@ -26,13 +26,9 @@ _CROSS = re.compile(rf"^{re.escape(PRESENT)}(\d+)\.encoder\.(key|value)$")
 
 @dataclass(frozen=True)
 class _Kept:
-    """What cross-attention keeps of a source: what computes it, and the input that holds it later.
-
-    made: as attention reads it, which may be in another type than the output `present`.
-    """
+    """What cross-attention keeps of a source: what is made, and the input that holds it later."""
 
     present: ir.Value
-    made: ir.Value
     past: ir.Value
 
 
@@ -97,12 +93,20 @@ def _kept(graph: ir.Graph) -> Iterator[_Kept]:
         past = inputs.get(str(present.name).replace(PRESENT, PAST, 1))
         if not _CROSS.match(str(present.name)) or past is None:
             continue
-        made, cast = present, present.producer()
-        if cast is not None and cast.op_type == "Cast" and not list(present.consumers()):
-            assert cast.inputs[0] is not None
-            made = cast.inputs[0]
-        if made.producer() is not None:
-            yield _Kept(present, made, past)
+        _read_as_given(present)
+        if present.producer() is not None:
+            yield _Kept(present, past)
+
+
+def _read_as_given(present: ir.Value) -> None:
+    """Where weights are in half precision attention is not: it reads the cast that is handed on."""
+    cast = present.producer()
+    half = None if cast is None or cast.op_type != "Cast" else cast.inputs[0]
+    for user in () if half is None else list(half.consumers()):
+        if user is not cast and user.op_type == "Cast" and user.outputs[0].dtype == present.dtype:
+            user.outputs[0].replace_all_uses_with(present)
+            assert user.graph is not None
+            user.graph.remove(user, safe=True)
 
 
 def _by_layer(kept: Iterable[_Kept]) -> list[list[_Kept]]:
@@ -116,9 +120,9 @@ def _by_layer(kept: Iterable[_Kept]) -> list[list[_Kept]]:
 
 def _makers(kept: Iterable[_Kept]) -> set[ir.Node]:
     """The nodes that serve nothing but what is kept."""
-    ends = {id(value) for one in kept for value in (one.present, one.made)}
+    ends = {id(one.present) for one in kept}
     nodes: set[ir.Node] = set()
-    waiting = [n for one in kept for n in (one.present.producer(), one.made.producer()) if n]
+    waiting = [n for one in kept if (n := one.present.producer())]
     while waiting:
         node = waiting.pop()
         if node not in nodes:
@@ -140,7 +144,7 @@ def _is_read_outside(value: ir.Value, nodes: set[ir.Node], ends: set[int]) -> bo
 def _between(pair: Iterable[_Kept]) -> list[ir.Node]:
     """The nodes of one attention in graph order: those that read a layer's keys or its values, and
     those on the way from one to the other."""
-    readers = {n for one in pair for n in one.made.consumers() if n.op_type != "Cast"}
+    readers = {n for one in pair for n in one.present.consumers()}
     ahead, behind = _reach(readers, forward=True), _reach(readers, forward=False)
     inside = (ahead & behind) | readers
     graph = next(iter(readers)).graph
@@ -192,16 +196,7 @@ def _choose_past(
 def _copied(nodes: list[ir.Node], pair: list[_Kept]) -> tuple[list[ir.Node], dict[int, ir.Value]]:
     """The nodes again, reading the past instead of what was made, and which value became which."""
     made: list[ir.Node] = []
-    new: dict[int, ir.Value] = {}
-    for one in pair:
-        new[id(one.made)] = one.past
-        if one.made is not one.present:  # attention is in another type than the cache
-            assert one.made.dtype is not None
-            cast = ir.Node("", "Cast", [one.past], [ir.AttrInt64("to", int(one.made.dtype))])
-            cast.outputs[0].name = f"{one.past.name}/Cast"
-            cast.name = f"{one.past.name}/Cast"
-            new[id(one.made)] = cast.outputs[0]
-            made.append(cast)
+    new = {id(one.present): one.past for one in pair}
     for node in nodes:
         copy = ir.Node(
             node.domain,
@@ -222,14 +217,12 @@ def _make_once(
     graph: ir.Graph, condition: ir.Value, kept: list[_Kept], makers: set[ir.Node]
 ) -> None:
     """The keys and values of all layers: made in the first step, nothing in later ones."""
-    wanted = {id(v): v for one in kept for v in (one.present, one.made)}
-    values = [v for v in wanted.values() if v.producer() in makers]
+    values = [one.present for one in kept]
     chosen = {id(v): ir.Value(name=v.name, shape=v.shape, type=v.type) for v in values}
     order = [node for node in graph if node in makers]
     branch = ir.Node("", "If", [condition], outputs=list(chosen.values()), name=f"{USE_CACHE}/If")
     graph.insert_before(order[0], branch)
-    sizes = {id(v): one.past.shape for one in kept for v in (one.present, one.made)}
-    nothing = [_nothing(v, sizes[id(v)]) for v in values]
+    nothing = [_nothing(one.present, one.past.shape) for one in kept]
     for value in values:
         _replace_outside(graph, value, chosen[id(value)], makers)
         value.name = f"{value.name}/first"

@@ -143,13 +143,31 @@ def _is_small_float(value: ir.Value) -> bool:
 
 def _infer_types(model: ir.Model) -> None:
     """Every value's type, inferred where the file does not say."""
-    if any(v.dtype is None for node in model.graph for v in node.outputs if v.name):
+    while any(v.dtype is None for node in model.graph for v in node.outputs if v.name):
         ShapeInferencePass()(model)
+        if not _type_attention(model):
+            break
     unknown = [v.name for node in model.graph for v in node.outputs if v.name and v.dtype is None]
     bodies = [node.name for node in model.graph if any(True for _ in _subgraphs(node))]
     if unknown or bodies:
         what = f"the types of {', '.join(map(str, unknown[:5]))}" if unknown else f"{bodies[0]}"
         raise InputError(f"float16 is not possible: {what} cannot be followed")
+
+
+_ATTENTION = ("GroupQueryAttention", "MultiHeadAttention")
+"""onnxruntime's own, whose outputs have the type of their queries; onnx knows nothing of them."""
+
+
+def _type_attention(model: ir.Model) -> bool:
+    """Give the outputs of attention their type; whether there was one without."""
+    found = False
+    for node in model.graph:
+        query = node.inputs[0] if node.op_type in _ATTENTION else None
+        for value in node.outputs if query is not None and query.dtype is not None else ():
+            if value.name and value.dtype is None and query is not None:
+                value.type = ir.TensorType(query.dtype)
+                found = True
+    return found
 
 
 def _subgraphs(node: ir.Node) -> list[ir.Graph]:

@@ -11,7 +11,8 @@ import numpy as np
 from edgetfm.errors import InputError
 from edgetfm.progress import Progress, quiet
 from edgetfm.runtime.cases import feeds_of_shape
-from edgetfm.runtime.generation.measure import measure_generation
+from edgetfm.runtime.encoder_decoder import EncoderDecoder
+from edgetfm.runtime.generation.measure import Speed, measure_generation, measure_pairs
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import peak_memory
 from edgetfm.runtime.model import Model, load
@@ -41,7 +42,7 @@ def bench(
     latency_ms: {p50, p95, min, mean} of `runs` calls after a warm-up; of a decoder, of a token:
     each round reads a prompt of `sequence` tokens and writes `runs` more, and `generation` has
     {prompt_tokens, prefill_tokens_per_second, decode_tokens_per_second, time_to_first_token_ms}
-    (None of other models). load_ms: from files to a
+    (None of other models); of an encoder-decoder the prompt is the source. load_ms: from files to a
     model that can answer, hashes checked, the files in the system's cache. peak_memory_mb:
     anonymous memory (RssAnon, in MB of 10^6 bytes) of a fresh process that loads and runs the
     bundle, above what it had after its imports; None where the system does not tell. bytes: of
@@ -59,10 +60,8 @@ def bench(
     loading = [timed(lambda: load(path, **options)) for _ in range(LOADS)]
     model = load(path, **options)
     speed = None
-    if task_named(model.bundle.manifest.task).generates:
-        speed = measure_generation(
-            model, batch=batch, prompt=sequence, tokens=runs, progress=progress
-        )
+    if _generates(model):
+        speed = _speed(model, batch, sequence, runs, progress=progress)
         milliseconds = speed.step * 1e3
     else:
         milliseconds = _latency(model, _feeds(model, batch, sequence), runs, progress) * 1e3
@@ -88,7 +87,9 @@ def bench(
         "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
         "bytes": model.bundle.variant_bytes(model.precision),
         "batch": batch,
-        "sequence": sequence if "sequence" in model.signature.axes else None,
+        "sequence": sequence
+        if {"sequence", "encoder_sequence"} & {*model.signature.axes}
+        else None,
         "threads": threads,
         "runs": runs,
         "precision": model.precision,
@@ -97,6 +98,22 @@ def bench(
         "session": dict(model.session_options),
         "machine": machine(),
     }
+
+
+def _generates(model: Model) -> bool:
+    return task_named(model.bundle.manifest.task).generates or model.signature.has_source
+
+
+def _speed(model: Model, batch: int, sequence: int, tokens: int, **options: Any) -> Speed:
+    """How fast it writes: after a prompt of `sequence` tokens, or about a source of as many."""
+    if not isinstance(model.session, EncoderDecoder):
+        return measure_generation(model, batch=batch, prompt=sequence, tokens=tokens, **options)
+    said = model.bundle.manifest.generation
+    longest = said.get("context") or tokens + 1
+    if tokens >= longest:
+        raise InputError(f"{tokens} tokens do not fit the model's context of {longest}")
+    sources, start = _feeds(model, batch, sequence), said.get("decoder_start") or 0
+    return measure_pairs(model.session, sources, tokens=tokens, start=start, **options)
 
 
 def _latency(model: Model, feeds: Feeds, runs: int, progress: Progress) -> Any:
@@ -114,10 +131,9 @@ def _latency(model: Model, feeds: Feeds, runs: int, progress: Progress) -> Any:
 def _feeds(model: Model, batch: int, sequence: int) -> Feeds:
     """Inputs of this shape: what they say does not matter to how long they take."""
     manifest = model.bundle.manifest
-    preprocessor = Preprocessor.from_folder(
-        model.bundle.root, manifest.preprocessing, model.signature
-    )
-    return feeds_of_shape(preprocessor, model.signature, task_named(manifest.task), batch, sequence)
+    signature = model.signature.of_source
+    preprocessor = Preprocessor.from_folder(model.bundle.root, manifest.preprocessing, signature)
+    return feeds_of_shape(preprocessor, signature, task_named(manifest.task), batch, sequence)
 
 
 def child_main(request: str) -> None:
@@ -125,8 +141,8 @@ def child_main(request: str) -> None:
     wanted = json.loads(request)
     model = load(wanted["path"], **wanted["load"])
     batch, sequence = wanted["batch"], wanted["sequence"]
-    if task_named(model.bundle.manifest.task).generates:
-        measure_generation(model, batch=batch, prompt=sequence, tokens=wanted["runs"], rounds=1)
+    if _generates(model):
+        _speed(model, batch, sequence, wanted["runs"], rounds=1)
         return
     feeds = _feeds(model, batch, sequence)
     for _ in range(2):

@@ -151,7 +151,6 @@ class Workshop:
         room: the share of the budget that it may use to be inside. Raises QuantizationError if
         the recipe changes nothing, or if onnxruntime does not load or run what was made.
         """
-        draft = self.draft
         folder = self._folder / str(len(self.candidates))
         folder.mkdir()
         made = self.maker.make(

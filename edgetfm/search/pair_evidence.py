@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgetfm.progress import Progress
+from edgetfm.progress import Progress, quiet
 from edgetfm.runtime.encoder_decoder import EncoderDecoder, continue_greedily, open_graph
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import without_spinning
@@ -17,9 +17,25 @@ from edgetfm.search.draft import Draft
 from edgetfm.search.float_graph import ask
 from edgetfm.search.targets import pad_of, start_of
 from edgetfm.signature import TARGET, Feeds
+from edgetfm.stages import Graph
 
 WRITTEN = 32
 """Tokens that the model writes about a source to be judged by, at most."""
+
+
+def written_by(
+    graph: Graph,
+    feeds: Sequence[Feeds],
+    generation: Mapping[str, Any],
+    progress: Progress = quiet,
+) -> list[Feeds]:
+    """Feeds about sources with what these graphs write about them; pairs stay as they are."""
+    model = open_graph(graph, settings=without_spinning())
+    assert isinstance(model, EncoderDecoder)
+    made = _written(model, feeds, generation, progress)
+    del model
+    return_freed()
+    return made
 
 
 def write_targets(draft: Draft, generation: Mapping[str, Any]) -> None:

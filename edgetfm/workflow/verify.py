@@ -15,6 +15,7 @@ from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.evidence import gather
 from edgetfm.search.float_graph import ask
 from edgetfm.search.goal import AnyPath, Goal
+from edgetfm.search.pair_evidence import written_by
 from edgetfm.vectors import read_vectors, replay_rungs
 from edgetfm.workflow.build import open_model
 
@@ -93,6 +94,9 @@ def _asked_again(
         )
         sample = getattr(opened, "sample", None)
         judged = gather(preprocessor, subject.signature, subject.task, Goal("auto"), sample).judged
+    if subject.task.seq2seq:
+        best = "fp32" if "fp32" in manifest.precisions else manifest.default
+        judged = written_by(bundle.graph(best), judged, manifest.generation, progress)
     truth = ask(opened.reference(), judged, subject.oracle, progress)
     rungs = []
     for precision in manifest.precisions:

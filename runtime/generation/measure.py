@@ -10,13 +10,14 @@ import numpy as np
 
 from edgetfm.errors import InputError
 from edgetfm.progress import Progress, quiet
+from edgetfm.runtime.encoder_decoder import HIDDEN, EncoderDecoder
 from edgetfm.runtime.generation.decoder import Decoder
 from edgetfm.runtime.generation.generator import Generator, Pieces
 from edgetfm.runtime.generation.options import GenerationOptions
 from edgetfm.runtime.generation.rows import Row
 from edgetfm.runtime.model import Model
 from edgetfm.runtime.tuning import timed
-from edgetfm.signature import Array
+from edgetfm.signature import Array, Feeds
 
 ROUNDS = 5
 
@@ -72,6 +73,45 @@ def measure_generation(
             step += seconds[1:]
     progress("measuring generation", rounds + 1, rounds + 1)
     return Speed(batch, prompt, np.array(first), np.array(step))
+
+
+def measure_pairs(
+    model: EncoderDecoder,
+    sources: Feeds,
+    *,
+    tokens: int,
+    start: int,
+    rounds: int = ROUNDS,
+    progress: Progress = quiet,
+) -> Speed:
+    """Sources read, and `tokens` more than one written greedily about each, in each round.
+
+    The first token's time holds the encoder's. sources: the encoder's inputs. start: the token
+    that a text begins with. A first, untimed round warms up.
+    """
+    first, step = [], []
+    for number in range(rounds + 1):
+        progress("measuring generation", number, rounds + 1)
+        seconds = []
+        steps = _about(model, sources, start)
+        for _ in range(1 + (tokens if number else 2)):
+            seconds.append(timed(lambda steps=steps: next(steps)))  # type: ignore[misc]
+        if number:
+            first.append(seconds[0])
+            step += seconds[1:]
+    progress("measuring generation", rounds + 1, rounds + 1)
+    (read,) = {a.shape[1] for n, a in model.encode(sources).items() if n == HIDDEN}
+    batch = len(next(iter(sources.values())))
+    return Speed(batch, read, np.array(first), np.array(step))
+
+
+def _about(model: EncoderDecoder, sources: Feeds, start: int) -> Iterator[Array]:
+    """Tokens without end about each source, [batch, 1] each."""
+    writing = model.begin(sources)
+    tokens = np.full((len(next(iter(sources.values()))), 1), start, np.int64)
+    while True:
+        tokens = writing.step(tokens)[:, -1:].argmax(-1)
+        yield tokens
 
 
 def _written(
