@@ -8,6 +8,7 @@ import pytest
 
 from edgetfm.budget import Budget
 from edgetfm.errors import InputError
+from edgetfm.parity import Measures
 from edgetfm.signature import Signature, TensorSpec
 from edgetfm.tasks import TASKS, Task, task_named
 
@@ -33,7 +34,13 @@ def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
     budget = Budget.parse(task.budget)
     kinds = {o.kind for o in task.outputs if o.name in (task.judged or o.name)}
     wanted = {
-        "logits": ({"agreement"}, {"kl"}, {"agreement", "iou"}, {"perplexity"}),
+        "logits": (
+            {"agreement"},
+            {"kl"},
+            {"agreement", "iou"},
+            {"perplexity"},
+            {"perplexity", "kl"},
+        ),
         "span": ({"agreement"},),
         "map": ({"relative"},),
     }
@@ -45,8 +52,22 @@ def test_the_default_budget_fits_the_output_it_is_about(task: Task) -> None:
 
 def test_int8_weights_have_a_smaller_budget_than_four_bits() -> None:
     task = TASKS["text-generation"]
-    assert task.budget_of("int4") == task.budget_of(None) == task.budget == "perplexity:0.05"
-    assert task.budget_of("int8-weight") == "perplexity:0.01"
+    assert task.budget_of(None) == task.budget_of("auto") == task.budget
+    eight, auto, four = (
+        dict(Budget.parse(task.budget_of(name)).bounds) for name in ("int8-weight", None, "int4")
+    )
+    assert eight["perplexity"] < auto["perplexity"] <= four["perplexity"]
+    assert eight["kl"] < auto["kl"] < four["kl"]
+
+
+def test_the_budget_of_generated_text_sees_changes_that_perplexity_likes() -> None:
+    """Logits scaled by 0.9 lower the perplexity of SmolLM2 by 1.5 %, at 0.034 nats from it."""
+    liked = Measures(1, 0.0, 0.0, 0.0, 1.0, 1.0, agreement=1.0, kl=0.034, perplexity=-0.015)
+    budget = Budget.parse(TASKS["text-generation"].budget_of("int8-weight"))
+    assert budget.misses(liked) == ["kl 0.034 > 0.02"]
+
+
+def test_other_tasks_have_one_budget_for_all_precisions() -> None:
     assert TASKS["fill-mask"].budget_of("int4") == TASKS["fill-mask"].budget
 
 

@@ -25,8 +25,10 @@ def test_a_decoder_is_proven_and_its_weights_made_smaller(
     named = {r.name: r for r in made.ledger.rungs}
     assert {"fp32 in two parts", "fp32 token by token", "int8-weight token by token"} <= set(named)
     assert made.ledger.passed
-    assert named["int8-weight"].bound == "perplexity:0.01"
-    assert named["int8-weight"].measures["logits"].perplexity is not None
+    assert named["int8-weight"].bound == "perplexity:0.01,kl:0.02"
+    measured = named["int8-weight"].measures["logits"]
+    assert measured.perplexity is not None
+    assert measured.kl is not None
     manifest = open_bundle(made.path).manifest
     assert manifest.generation["context"] == 128
     for name in ("chat_template.jinja", "generation_config.json", "genai_config.json"):
