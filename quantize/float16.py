@@ -163,9 +163,10 @@ def _type_attention(model: ir.Model) -> bool:
     found = False
     for node in model.graph:
         query = node.inputs[0] if node.op_type in _ATTENTION else None
-        for value in node.outputs if query is not None and query.dtype is not None else ():
-            if value.name and value.dtype is None and query is not None:
-                value.type = ir.TensorType(query.dtype)
+        dtype = None if query is None else query.dtype
+        for value in node.outputs:
+            if dtype is not None and value.name and value.dtype is None:
+                value.type = ir.TensorType(dtype)
                 found = True
     return found
 

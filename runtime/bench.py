@@ -23,6 +23,7 @@ from edgetfm.tasks import task_named
 
 WARM_UP = 5
 LOADS = 3
+_LENGTHS = {"sequence", "encoder_sequence"}
 
 
 def bench(
@@ -87,9 +88,7 @@ def bench(
         "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
         "bytes": model.bundle.variant_bytes(model.precision),
         "batch": batch,
-        "sequence": sequence
-        if {"sequence", "encoder_sequence"} & {*model.signature.axes}
-        else None,
+        "sequence": sequence if _LENGTHS & {*model.signature.axes} else None,
         "threads": threads,
         "runs": runs,
         "precision": model.precision,

@@ -92,10 +92,11 @@ def measure_pairs(
     first, step = [], []
     for number in range(rounds + 1):
         progress("measuring generation", number, rounds + 1)
-        seconds = []
         steps = _about(model, sources, start)
-        for _ in range(1 + (tokens if number else 2)):
-            seconds.append(timed(lambda steps=steps: next(steps)))  # type: ignore[misc]
+        seconds = [
+            timed(lambda steps=steps: next(steps))  # type: ignore[misc]
+            for _ in range(1 + (tokens if number else 2))
+        ]
         if number:
             first.append(seconds[0])
             step += seconds[1:]
