@@ -10,7 +10,7 @@ import numpy as np
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison
-from edgetfm.proof import DEVICE_BOUNDS, Run, Subject, answers_of, session_run
+from edgetfm.proof import DEVICE_BOUNDS, Run, Subject, answers_of, of_float, on_disk, session_run
 from edgetfm.runtime.encoder_decoder import open_graph
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import without_spinning
@@ -30,24 +30,22 @@ def float_rungs(
 
     truth: the oracle's answers to the first of the cases.
     """
-    asked, decodes = len(truth), subject.task.generates
-    written = answers_of(graph, cases, optimize=False)
+    asked, settings = len(truth), dict(of_float(graph, settings))
+    written = answers_of(graph, cases, optimize=False, settings=settings)
     comparison = subject.compare(written[:asked], truth, cases[:asked])
     rungs = [rung("fp32 graph", subject.oracle, comparison, bound=FLOAT_BOUND)]
-    session = open_graph(graph, settings=without_spinning(settings), threads=1)
-    answers = [session.run(feeds) for feeds in cases]
+    session = open_graph(graph, settings=without_spinning(settings), threads=2)
+    answers = [on_disk(session.run(feeds)) for feeds in cases]
     comparison = subject.compare(answers, written, cases)
     rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
     del written
-    in_steps = step_rungs(subject, session, "fp32", cases, answers) if decodes else []
-    chosen = _batches(subject, cases)
-    together, batches = [answers[i] for i in chosen], [cases[i] for i in chosen]
-    del answers
-    rungs += _alone_rungs(subject, session.run, "fp32", batches, together)
+    generates = subject.task.generates
+    in_steps = step_rungs(subject, session, "fp32", cases, answers) if generates else []
     del session
     return_freed()
-    rungs.append(_threads_rung(subject, graph, "fp32", batches, together, settings))
-    return rungs + in_steps
+    chosen = _batches(subject, cases)
+    batches, on_two = [cases[i] for i in chosen], [answers[i] for i in chosen]
+    return rungs + _of_one_thread(subject, graph, "fp32", batches, on_two, settings) + in_steps
 
 
 def invariant_rungs(
@@ -64,60 +62,48 @@ def invariant_rungs(
     drift is measured and bounded by the budget, which fp32 has no use for.
     """
     batches = [cases[i] for i in _batches(subject, cases)]
+    on_two = answers_of(graph, batches, settings=settings, threads=2)
+    return _of_one_thread(subject, graph, precision, batches, on_two, settings, budget)
+
+
+def _of_one_thread(
+    subject: Subject,
+    graph: Graph,
+    precision: str,
+    batches: Sequence[Feeds],
+    on_two: Sequence[Feeds],
+    settings: dict[str, Any],
+    budget: str = "",
+) -> list[Rung]:
+    """Each row alone against its batch, and the batches against the answers of two threads."""
     run = session_run(graph, settings=settings, threads=1)
-    together = [run(feeds) for feeds in batches]
-    alone = _alone_rungs(subject, run, precision, batches, together, budget)
-    del run
-    return_freed()
-    return [*alone, _threads_rung(subject, graph, precision, batches, together, settings)]
+    together = [on_disk(run(feeds)) for feeds in batches]
+    is_float = precision == "fp32"
+    threads = rung(
+        f"{precision} on 2 threads",
+        f"{precision} on 1",
+        subject.compare(on_two, together, batches),
+        bound=FLOAT_BOUND if is_float else DEVICE_BOUNDS[precision],
+    )
+    if not subject.row_by_row:
+        return [threads]
+    alone = rung(
+        f"{precision} alone",
+        f"{precision} in a padded batch",
+        compare_alone(subject, run, batches, together),
+        bound=FLOAT_BOUND if is_float else budget,
+        bound_on="" if is_float else subject.judged_output,
+        note="one activation scale a tensor: bounded by the budget"
+        if precision == "int8" and budget
+        else "",
+    )
+    return [alone, threads]
 
 
 def _batches(subject: Subject, cases: Sequence[Feeds]) -> list[int]:
     """Which cases have more than one row, where rows can be asked alone; otherwise all."""
     every = range(len(cases))
     return [i for i in every if _batch(cases[i]) > 1] if subject.row_by_row else list(every)
-
-
-def _alone_rungs(
-    subject: Subject,
-    run: Run,
-    precision: str,
-    batches: Sequence[Feeds],
-    together: Sequence[Feeds],
-    budget: str = "",
-) -> list[Rung]:
-    if not subject.row_by_row:
-        return []
-    is_float = precision == "fp32"
-    return [
-        rung(
-            f"{precision} alone",
-            f"{precision} in a padded batch",
-            compare_alone(subject, run, batches, together),
-            bound=FLOAT_BOUND if is_float else budget,
-            bound_on="" if is_float else subject.judged_output,
-            note="one activation scale a tensor: bounded by the budget"
-            if precision == "int8" and budget
-            else "",
-        )
-    ]
-
-
-def _threads_rung(
-    subject: Subject,
-    graph: Graph,
-    precision: str,
-    batches: Sequence[Feeds],
-    on_one: Sequence[Feeds],
-    settings: dict[str, Any],
-) -> Rung:
-    on_two = answers_of(graph, batches, settings=settings, threads=2)
-    return rung(
-        f"{precision} on 2 threads",
-        f"{precision} on 1",
-        subject.compare(on_two, on_one, batches),
-        bound=FLOAT_BOUND if precision == "fp32" else DEVICE_BOUNDS[precision],
-    )
 
 
 def compare_alone(

@@ -12,11 +12,12 @@ from edgetfm.budget import Budget
 from edgetfm.bundle import Manifest
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison, Measures
+from edgetfm.quantize.spool import spooled
 from edgetfm.runtime.encoder_decoder import open_graph
 from edgetfm.runtime.memory import return_freed
-from edgetfm.runtime.session import Settings, without_spinning
+from edgetfm.runtime.session import Settings, in_place, without_spinning
 from edgetfm.signature import TARGET, TARGET_MASK, Array, Feeds, Signature
-from edgetfm.stages import Graph
+from edgetfm.stages import Graph, parts
 from edgetfm.tasks import TASKS, Task
 
 DEVICE_BOUNDS = {
@@ -129,7 +130,19 @@ def session_run(path: Graph, *, settings: Settings | None = None, **options: Any
 def answers_of(path: Graph, cases: Sequence[Feeds], **options: Any) -> list[Feeds]:
     """A graph's answers; its session is gone afterwards, for it may hold a copy of the weights."""
     run = session_run(path, **options)
-    answers = [run(feeds) for feeds in cases]
+    answers = [on_disk(run(feeds)) for feeds in cases]
     del run
     return_freed()
     return answers
+
+
+def on_disk(answers: Feeds) -> Feeds:
+    """The same arrays, large ones in files without a name: logits over a vocabulary are large."""
+    return {name: spooled(array) for name, array in answers.items()}
+
+
+def of_float(graph: Graph, settings: Settings | None = None) -> Settings:
+    """The settings to prove a float graph under: `in_place` if one of its parts is large."""
+    for path in parts(graph).values():
+        settings = in_place(path, settings)
+    return settings or {}

@@ -12,7 +12,7 @@ from edgetfm import pair_proof
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison
-from edgetfm.proof import DEVICE_BOUNDS, Subject
+from edgetfm.proof import DEVICE_BOUNDS, Subject, on_disk
 from edgetfm.quantize.float_activations import with_float_activations
 from edgetfm.runtime.encoder_decoder import EncoderDecoder
 from edgetfm.runtime.memory import return_freed
@@ -92,11 +92,11 @@ def variant_step_rungs(
         )
 
     def opened(path: Path) -> Session:
-        return make_session(path, settings=without_spinning(settings), threads=1)
+        return make_session(path, settings=without_spinning(settings), threads=2)
 
     def in_float(path: Path, name: str) -> list[Rung]:
         session = opened(path)
-        return step_rungs(subject, session, name, cases, [session.run(f) for f in cases])
+        return step_rungs(subject, session, name, cases, [on_disk(session.run(f)) for f in cases])
 
     if precision == "fp16":
         return in_float(graph, precision)

@@ -17,7 +17,8 @@ from typing import Any
 from edgetfm.errors import InputError
 from edgetfm.runtime.fusions import Fusion, fusions
 from edgetfm.runtime.session import Settings, make_session
-from edgetfm.signature import Feeds
+from edgetfm.runtime.steps import last_step
+from edgetfm.signature import PAST, Feeds
 
 RUNS = 12
 WARM_UP = 2
@@ -78,8 +79,9 @@ def profile(
     """Run the graph at `path` on `feeds` under onnxruntime's profiler, on 1 CPU thread.
 
     settings: onnxruntime settings as in a manifest's `session`. The time of a node is its median
-    over `runs` calls after a warm-up. Raises BundleError for a graph that cannot be loaded and
-    InputError for one that cannot be read or does not take `feeds`.
+    over `runs` calls after a warm-up; of a decoder that is given whole texts the step that reads
+    their last token is called. Raises BundleError for a graph that cannot be loaded and InputError
+    for one that cannot be read or does not take `feeds`.
     """
     if runs < 1:
         raise InputError(f"runs is {runs}, it must be 1 or more")
@@ -114,8 +116,10 @@ def _events(
     with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder:
         session = make_session(path, settings=settings, threads=1, profile_to=Path(folder))
         try:
+            whole = not any(name.startswith(PAST) for name in feeds)
+            step = last_step(session.signature, feeds) if whole else feeds
             for _ in range(calls):
-                session.run(feeds)
+                session.run(step)
         finally:
             file = session.end_profiling()  # closes it, which some systems want before removal
         events: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))

@@ -44,6 +44,29 @@ def without_spinning(settings: Settings | None = None) -> Settings:
     return {**settings, "config_entries": entries}
 
 
+LARGE_GRAPH = 1 << 30
+"""Bytes of float weights from which sessions that prove a graph read them where they lie."""
+
+
+def in_place(path: Path, settings: Settings | None = None) -> Settings:
+    """The settings for a float graph, without copies of its weights if they are many.
+
+    onnxruntime maps weights that lie in a file of their own, and the system can drop what is
+    mapped; it packs them anew for its products, and transposes a table that is also the head. A
+    graph of 540 MB takes 525 MB then, 111 without packing; calls take 1.06 of the time.
+    """
+    settings = settings or {}
+    weights = path.with_name(f"{path.name}_data")
+    if not weights.is_file() or weights.stat().st_size < LARGE_GRAPH:
+        return settings
+    entries = {**settings.get("config_entries", {}), "session.disable_prepacking": "1"}
+    return {
+        **settings,
+        "config_entries": entries,
+        "disabled_optimizers": [*settings.get("disabled_optimizers", ()), "ConstantFolding"],
+    }
+
+
 MOST_THREADS = 1024
 """Of one session; onnxruntime would start any number, and wait for them."""
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from edgetfm.progress import Progress, quiet
 from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph, token_by_token
-from edgetfm.runtime.session import Session, Settings
+from edgetfm.runtime.session import LARGE_GRAPH, Session, Settings
 from edgetfm.runtime.steps import last_step
 from edgetfm.signature import Feeds
-from edgetfm.stages import Graph
+from edgetfm.stages import Graph, parts
 
 Clock = Callable[[], int]
 """Nanoseconds from some start."""
@@ -56,8 +56,12 @@ Python."""
 def choose_session(path: Graph, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Any]:
     """The settings with which the graph at `path` answers `feeds` fastest on 1 CPU thread.
 
-    Empty, onnxruntime's default, unless another candidate wins by more than the spread.
+    Empty, onnxruntime's default, unless another candidate wins by more than the spread; and for
+    graphs beyond LARGE_GRAPH, of which memory has no room for two.
     """
+    held = (f for p in parts(path).values() for f in p.parent.glob(f"{p.name}*"))
+    if sum(file.stat().st_size for file in held) > LARGE_GRAPH:
+        return {}
     timings = measure_settings(path, feeds, progress=progress)
     return dict(CANDIDATES[fastest(timings)])
 

@@ -13,7 +13,7 @@ from edgetfm.graphs import write_graph
 from edgetfm.invariants import compare_alone, float_rungs
 from edgetfm.ledger import rung
 from edgetfm.progress import Progress
-from edgetfm.proof import Run, Subject
+from edgetfm.proof import Run, Subject, on_disk
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
 from edgetfm.search.draft import Draft
@@ -138,7 +138,7 @@ def ask(run: Run, feeds: Sequence[Feeds], what: str, progress: Progress) -> list
     answers = []
     for done, inputs in enumerate(feeds):
         progress(f"asking {what}", done, len(feeds))
-        answers.append(run(inputs))
+        answers.append(on_disk(run(inputs)))
     return answers
 
 

@@ -108,9 +108,15 @@ def _timings(
 ) -> tuple[dict[str, Timing], dict[str, Any]]:
     """The latency of fp32 and the candidates, by name, and the settings that suit fp32.
 
-    Without candidates there is nothing to compare, and no latency.
+    Without candidates there is nothing to compare, and no latency; nor beside a float32 graph
+    beyond MOST_TIMED, which a session would copy.
     """
     feeds = probe(draft.evidence.cases)
+    if draft.bytes("fp32") > MOST_TIMED:
+        draft.notes.append(
+            f"nothing was timed: the float32 graph is larger than {MOST_TIMED >> 30} GB"
+        )
+        return {}, {}
     settings = choose_session(draft.path("fp32"), feeds, progress=draft.progress)
     if not candidates:
         return {}, settings
@@ -190,6 +196,9 @@ def _best(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -> Candidat
         name = smallest({t.name: t for t in draft.tried if t.inside and t.name != "fp32"})
         return next(c for c in inside if c.name == name)
     rows = {t.name: t for t in draft.tried if t.inside and t.latency is not None}
+    if set(rows) <= {"fp32"}:  # nothing was timed
+        rows = {t.name: t for t in draft.tried if t.inside and t.name != "fp32"}
+        return next(c for c in inside if c.name == smallest(rows))
     name = smallest(rows) if goal.prefer == "size" else quickest(rows)
     return next((c for c in inside if c.name == name), None)
 
