@@ -35,6 +35,15 @@ def is_checkpoint(folder: Path) -> bool:
         return False
 
 
+def config_of(folder: Path, family: Family) -> Any:
+    """The config in a checkpoint folder of this family; SourceError if it is of another."""
+    data = assets.read_json(folder / "config.json", required=True)
+    found, _ = _head(data, folder)
+    if found.name != family.name:
+        raise SourceError(f"{folder} is a {found.name}, not a {family.name}")
+    return _config(family, data.get("config"), folder)
+
+
 def open_checkpoint(folder: Path, task: str | None = None) -> Source:
     """The model in a checkpoint folder of ours."""
     data = assets.read_json(folder / "config.json", required=True)

@@ -78,7 +78,7 @@ def _adapted(
     instead: NotHonoured | None = None,
 ) -> Source:
     """The model through transformers' own module; `instead` of a family that does not honour it."""
-    _complete(raw, folder, trust_remote_code)
+    complete_config(raw, folder, trust_remote_code)
     wanted = task_named(task).name if task else None
     try:
         opened = open_adapted(folder, name, raw, wanted, trust_remote_code=trust_remote_code)
@@ -103,7 +103,7 @@ def _native(
     trust_remote_code: bool,
 ) -> Source:
     """The model in a family of ours."""
-    hf = _complete(raw, folder)
+    hf = complete_config(raw, folder)
     task_name = _task(raw, folder, family, task)
     assert family.from_hf is not None
     if family.stages and task_name not in family.tasks:
@@ -177,7 +177,7 @@ def _family(raw: Mapping[str, Any], folder: Path, route: str | None) -> Family |
     return family
 
 
-def _complete(
+def complete_config(
     raw: Mapping[str, Any], folder: Path, trust_remote_code: bool = False
 ) -> dict[str, Any]:
     """The config with what the model type takes for granted filled in by transformers."""

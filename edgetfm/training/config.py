@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -28,11 +29,20 @@ class TrainConfig:
     dataset: the name of a data set, or a file or folder, relative to the configuration;
     validation, test: the shares of it that judge during training and once it is over.
     objective: how the task is learned; '' is the task's usual way.
+    columns: which column of a table is the 'text', the 'label', the 'source' or the 'target',
+    where it cannot be told by its name.
     length: the most tokens of a row. tokenizer: `kind` and `vocabulary` of one to make, or the
     `path` of one; none is asked where `start` has one.
     batch: rows a step, over all processes. schedule: how the learning rate falls from
     `learning_rate`, to which it rises in a share of `warmup` of all steps. clip: the largest norm
     of the gradient. shift: the most pixels by which a training image is moved in each direction.
+    start: a checkpoint or Hugging Face folder whose weights are started from; a head of another
+    task or size starts fresh. freeze: patterns of the names of weights that stay as they are.
+    layer_decay: what the learning rate is multiplied by from one layer to the one below.
+    teacher: the `source` of a model whose answers are learned too: `weight` is their share of the
+    loss, `temperature` divides both models' logits.
+    precision: fp32, or bf16 or fp16 for most products. gradient_checkpointing: layers are
+    computed twice, and their inner results not kept.
     save_every: steps between two saves beside those at the end of each epoch; 0 is none.
     threads: of PyTorch; 0 is its own choice. One is the fastest for a very small model.
     """
@@ -58,6 +68,11 @@ class TrainConfig:
     seed: int = 0
     threads: int = 0
     start: str = ""
+    freeze: list[str] = field(default_factory=list)
+    layer_decay: float = 1.0
+    gradient_checkpointing: bool = False
+    columns: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
     tokenizer: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
 
@@ -78,7 +93,9 @@ class TrainConfig:
                 for name, known in _CHOICES.items()
                 if getattr(self, name) not in known
             ]
-            problems += _tokenizer_problems(self.tokenizer)
+            for table in _TABLES:
+                problems += _table_problems(table, getattr(self, table))
+            problems += _bad_patterns(self.freeze)
         if problems:
             raise InputError(f"the training configuration cannot be used:\n{listed(problems)}")
 
@@ -115,7 +132,10 @@ _KINDS = {
         "a number",
     ),
     "clip": "a number",
-    **dict.fromkeys(("tokenizer", "model"), "a table"),
+    "layer_decay": "a number",
+    "gradient_checkpointing": "true or false",
+    "freeze": "a list of texts",
+    **dict.fromkeys(("tokenizer", "model", "columns", "teacher"), "a table"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
@@ -128,6 +148,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1),
     "label_smoothing": (0, 0.99),
     "clip": (1e-12, 1e12),
+    "layer_decay": (1e-6, 1),
     "shift": (0, 1_000),
     "save_every": (0, 2**63 - 1),
     "seed": (0, 2**63 - 1),
@@ -136,24 +157,46 @@ _RANGES: dict[str, tuple[float, float]] = {
 _CHOICES = {"schedule": tuple(SCHEDULES), "precision": ("fp32", "bf16", "fp16")}
 
 
-def _tokenizer_problems(table: Mapping[str, Any]) -> list[str]:
-    """What is wrong in the table `tokenizer`."""
-    kinds = {"kind": "a text", "vocabulary": "a whole number", "path": "a text"}
+_TABLES: dict[str, dict[str, str]] = {
+    "tokenizer": {"kind": "a text", "vocabulary": "a whole number", "path": "a text"},
+    "columns": dict.fromkeys(("text", "label", "source", "target", "audio"), "a text"),
+    "teacher": {"source": "a text", "weight": "a number", "temperature": "a number"},
+}
+_TABLE_RANGES = {
+    "tokenizer.vocabulary": (LEAST_VOCABULARY, 1_000_000),
+    "teacher.weight": (0, 1),
+    "teacher.temperature": (1e-3, 1e3),
+}
+
+
+def _table_problems(name: str, table: Mapping[str, Any]) -> list[str]:
+    """What is wrong in one of the tables but `model`, which is the family's."""
+    kinds = _TABLES[name]
     problems = [
-        f"unknown key 'tokenizer.{key}', known are {', '.join(kinds)}"
+        f"unknown key '{name}.{key}', known are {', '.join(kinds)}"
         for key in table
         if key not in kinds
     ]
-    problems += [
-        f"tokenizer.{key} is {table[key]!r}, expected {kind}"
-        for key, kind in kinds.items()
-        if key in table and not _is(table[key], kind)
-    ]
-    vocabulary = table.get("vocabulary", LEAST_VOCABULARY)
-    if not problems and not LEAST_VOCABULARY <= vocabulary <= 1_000_000:
-        problems.append(
-            f"tokenizer.vocabulary is {vocabulary}, expected {LEAST_VOCABULARY} to 1000000"
-        )
+    for key, kind in kinds.items():
+        if key not in table:
+            continue
+        low, high = _TABLE_RANGES.get(f"{name}.{key}", (-math.inf, math.inf))
+        if not _is(table[key], kind):
+            problems.append(f"{name}.{key} is {table[key]!r}, expected {kind}")
+        elif kind != "a text" and not low <= table[key] <= high:
+            problems.append(f"{name}.{key} is {table[key]}, expected {low} to {high}")
+    if name == "teacher" and table and "source" not in table:
+        problems.append("missing key 'teacher.source'")
+    return problems
+
+
+def _bad_patterns(patterns: list[str]) -> list[str]:
+    problems = []
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            problems.append(f"freeze has '{pattern}', which is no regular expression: {error}")
     return problems
 
 
@@ -163,6 +206,10 @@ def _is(value: object, kind: str) -> bool:
             return isinstance(value, str)
         case "a table":
             return isinstance(value, dict)
+        case "true or false":
+            return isinstance(value, bool)
+        case "a list of texts":
+            return isinstance(value, list) and all(isinstance(item, str) for item in value)
         case "a whole number":
             return isinstance(value, int) and not isinstance(value, bool)
         case _:
@@ -185,8 +232,9 @@ def load_config(
         raise InputError(f"{path} is not a TOML file that can be read: {error}") from error
     for key in ("dataset", "start"):
         _beside(path, data, key)
-    if isinstance(tokenizer := data.get("tokenizer"), dict):
-        _beside(path, tokenizer, "path")
+    for table, key in (("tokenizer", "path"), ("teacher", "source")):
+        if isinstance(inner := data.get(table), dict):
+            _beside(path, inner, key)
     for key, value in (overrides or {}).items():
         table, dot, name = key.partition(".")
         if not dot:

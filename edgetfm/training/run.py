@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from edgetfm.errors import DataError, InputError, listed
+from edgetfm.layers.experts import MixtureOfExperts, balance_loss
 from edgetfm.models import family_named
 from edgetfm.models._family import Family
 from edgetfm.progress import Progress
@@ -22,9 +23,12 @@ from edgetfm.training.data.parts import Part
 from edgetfm.training.initialize import initialize
 from edgetfm.training.losses import right_answers, summed_loss
 from edgetfm.training.objectives import Batch, Objective, objective_of
-from edgetfm.training.optimizer import make_optimizer
+from edgetfm.training.optimizer import freeze, make_optimizer
 from edgetfm.training.resuming import Best, Position, read_state, state_files
 from edgetfm.training.schedules import SCHEDULES
+from edgetfm.training.start import Start, read_start
+from edgetfm.training.teacher import Teacher
+from edgetfm.training.thrift import checkpoint_layers
 
 EVALUATED = 256
 """Rows that are evaluated together, unless a row is long."""
@@ -32,6 +36,9 @@ TOGETHER = 50
 """Batches that are made of neighbours in length, where rows have lengths."""
 POINTS = 200
 """Points of the curve of losses."""
+
+LENGTHS = ("context", "positions", "segment")
+"""The fields of a config that say how long a text may be."""
 
 Stop = Callable[[], bool]
 """Whether someone asked the run to stop."""
@@ -45,7 +52,10 @@ class Run:
         self.family = family_named(config.family)
         self.family.check_task(config.task)
         self.objective = objective_of(config)
-        self.model_config = model_config(self.family, config, self.objective)
+        self.start = read_start(config.start, self.family, config.task) if config.start else None
+        self.model_config = model_config(self.family, config, self.objective, self.start)
+        self.teacher = Teacher(config) if config.teacher else None
+        self.inputs = {spec.name for spec in self.family.inputs(self.model_config, config.task)}
         self.position, self.best = Position(), Best()
         self.per_epoch = math.ceil(self.objective.data.train / config.batch)
         self.steps = config.epochs * self.per_epoch
@@ -62,12 +72,19 @@ class Run:
     def prepare(self, resume_from: Path | None) -> None:
         """Make the module and its optimizer, as they were where a run goes on."""
         self.plain = self._build().train()
+        has_experts = any(isinstance(p, MixtureOfExperts) for p in self.plain.modules())
+        self.balance = getattr(self.model_config, "balance", 0.0) if has_experts else 0.0
+        freeze(self.plain, self.config.freeze)
+        if self.config.gradient_checkpointing:
+            checkpoint_layers(self.plain)
         optimizer = make_optimizer(self.plain, self.config)
         if resume_from is not None:
             saved = read_state(resume_from, self.config, self.objective.data.fingerprint)
             saved.restore(self.plain, optimizer)
             self.position, self.best = saved.position, saved.best
         self.module, self.optimizer = self.accelerator.prepare(self.plain, optimizer)
+        if self.teacher is not None:
+            self.teacher.to(self.accelerator.device)
 
     def fit(self, progress: Progress, save: Callable[[], object], stop: Stop) -> None:
         """Train over all epochs, keeping the best weights; `save` is called along the way."""
@@ -89,13 +106,18 @@ class Run:
         try:
             module = self.family.build(self.model_config, self.config.task).eval()
             with torch.inference_mode():
-                module(**{k: torch.from_numpy(v) for k, v in batch.feeds.items()})
+                module(**self._tensors(batch))
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self.model_config} does not make a {self.family.name} that answers: {error}"
             ) from error
         initialize(module)
+        self.fresh = self.start.fill(module) if self.start else ()
         return module
+
+    def _tensors(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """What of a batch the family takes."""
+        return {k: torch.from_numpy(v) for k, v in batch.feeds.items() if k in self.inputs}
 
     def _batches(self, epoch: int) -> list[np.ndarray[Any, Any]]:
         """The rows of each batch of an epoch; rows of about one length together."""
@@ -117,11 +139,11 @@ class Run:
         self._seed()
         factor = SCHEDULES[config.schedule](at.step, self.steps, config.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * factor
+            group["lr"] = config.learning_rate * factor * group["scale"]
         processes = self.accelerator.num_processes
-        logits, targets = self._answer(batch.share(self.accelerator.process_index, processes))
         # Processes average their gradients: times their number it is the mean over all rows.
-        loss = summed_loss(logits, targets, config.label_smoothing) / max(1, batch.count)
+        loss = self._loss(batch.share(self.accelerator.process_index, processes))
+        loss = loss / max(1, batch.count)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss * processes)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), config.clip)
@@ -142,10 +164,23 @@ class Run:
         entropy = [self.config.seed, self.position.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
 
-    def _answer(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """What is made small, summed over the answers of a batch."""
+        logits, targets, feeds = self._answer(batch)
+        loss = summed_loss(logits, targets, self.config.label_smoothing)
+        if self.teacher is not None:
+            weight, taught = self.teacher.weight, self.teacher.answer(feeds)
+            learned = self.teacher.summed_loss(logits, taught, targets)
+            loss = (1 - weight) * loss + weight * learned
+        if balance := self.balance:
+            uneven = balance_loss(self.plain, feeds.get("attention_mask"))
+            loss = loss + balance * uneven * batch.count
+        return loss
+
+    def _answer(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         device = self.accelerator.device
-        feeds = {name: torch.from_numpy(a).to(device) for name, a in batch.feeds.items()}
-        return self.module(**feeds)["logits"], torch.from_numpy(batch.targets).to(device)
+        feeds = {name: tensor.to(device) for name, tensor in self._tensors(batch).items()}
+        return self.module(**feeds)["logits"], torch.from_numpy(batch.targets).to(device), feeds
 
     def _end_epoch(self) -> None:
         at = self.position
@@ -157,7 +192,7 @@ class Run:
             {
                 "epoch": at.epoch,
                 "step": at.step,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": max(group["lr"] for group in self.optimizer.param_groups),
                 "loss": at.total / max(1, at.count),
                 "validation_loss": loss,
                 f"validation_{self.objective.measure}": score,
@@ -177,7 +212,7 @@ class Run:
             for start in range(0, len(rows), size):
                 batch = self.objective.batch(part, rows[start : start + size], None)
                 mine = batch.share(index, processes)
-                logits, targets = self._answer(mine)
+                logits, targets, _ = self._answer(mine)
                 right, loss = right_answers(logits, targets), summed_loss(logits, targets)
                 sums += torch.tensor([float(right), float(loss), mine.count], dtype=torch.float64)
         self.module.train(training)
@@ -242,10 +277,22 @@ class Run:
         }
 
 
-def model_config(family: Family, config: TrainConfig, objective: Objective) -> Any:
-    """The family's config: what was given and what follows from the data, which must agree."""
+def _is_length(field: Field[Any]) -> bool:
+    return field.name in LENGTHS and field.type in ("int", int)
+
+
+def model_config(
+    family: Family, config: TrainConfig, objective: Objective, start: Start | None = None
+) -> Any:
+    """The family's config: what was given and what follows from the data, which must agree.
+
+    start: what is started from, whose config holds where nothing is said.
+    """
     known = [f.name for f in fields(family.config)]
     follows = objective.follows()
+    if start is not None:  # its table of words may have more rows than its tokenizer has tokens
+        rows = getattr(start.config, "vocabulary", 0)
+        follows = {k: v for k, v in follows.items() if k != "vocabulary" or v > rows}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.model.items()}
     problems = [f"unknown key 'model.{key}'" for key in values if key not in known]
     if problems:
@@ -257,9 +304,12 @@ def model_config(family: Family, config: TrainConfig, objective: Objective) -> A
     ]
     if problems:
         raise InputError(listed(problems))
+    follows = {k: v for k, v in follows.items() if k in known}
     # The longest text a model can take is the longest row, unless it is to be longer.
-    usual = {"context": config.length, "positions": config.length, **follows}
+    usual = {f.name: config.length for f in fields(family.config) if _is_length(f)}
     try:
-        return family.config(**{k: v for k, v in usual.items() if k in known} | values)
+        if start is not None:
+            return replace(start.config, **follows, **values)
+        return family.config(**usual | follows | values)
     except (TypeError, ValueError) as error:
         raise InputError(f"the model table does not make a {family.name}: {error}") from error

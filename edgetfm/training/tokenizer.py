@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,12 @@ END = "<|endoftext|>"
 
 MASKED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """BERT's special tokens, in its order."""
+
+
+LETTERS = 1000
+"""The most letters that pieces of words are made of; a word with another one is [UNK]."""
+EXTRA = tuple(f"<extra_id_{i}>" for i in range(100))
+"""What stands for a piece of text that was cut out, as T5 names it."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,39 @@ def byte_pairs(texts: Iterable[str], vocabulary: int, longest: int) -> TextToken
 
     Sennrich et al. 2015, https://arxiv.org/abs/1508.07909.
     """
+    made = _byte_pairs(texts, vocabulary, [END])
+    roles = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END)
+    return TextTokenizer(made, roles, longest)
+
+
+def text_to_text(texts: Iterable[str], vocabulary: int, longest: int) -> TextTokenizer:
+    """Byte pairs with </s> behind each text and the tokens that stand for spans, as T5's."""
+    from tokenizers import processors
+
+    made = _byte_pairs(texts, vocabulary, ["<pad>", "</s>", *EXTRA])
+    made.post_processor = processors.TemplateProcessing(
+        single="$A </s>",
+        pair="$A </s> $B </s>",
+        special_tokens=[("</s>", made.token_to_id("</s>"))],
+    )
+    return TextTokenizer(made, {"eos_token": "</s>", "pad_token": "<pad>"}, longest)
+
+
+def _byte_pairs(texts: Iterable[str], vocabulary: int, special: list[str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     made.post_processor = processors.ByteLevel(trim_offsets=False)
-    _train(
-        made,
-        trainers.BpeTrainer(
-            vocab_size=vocabulary,
-            special_tokens=[END],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-        texts,
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
-    roles = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END)
-    return TextTokenizer(made, roles, longest)
+    _train(made, trainer, texts)
+    return made
 
 
 def word_pieces(texts: Iterable[str], vocabulary: int, longest: int) -> TextTokenizer:
@@ -96,17 +118,23 @@ def word_pieces(texts: Iterable[str], vocabulary: int, longest: int) -> TextToke
         trainers,
     )
 
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # a token, no password
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    _train(
-        made,
-        trainers.WordPieceTrainer(
-            vocab_size=vocabulary, special_tokens=list(MASKED), show_progress=False
-        ),
-        texts,
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    words = pre_tokenizers.BertPreTokenizer()
+    whole = list(texts)
+    letters = _letters((normalizer.normalize_str(text) for text in whole), words)
+    rough = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    rough.normalizer, rough.pre_tokenizer = normalizer, words
+    # The trainer numbers pieces of one letter by a hash that differs from run to run, unless it
+    # is told them as special tokens. They are none, so the vocabulary moves to another tokenizer.
+    special = [*MASKED, *letters, *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=special, show_progress=False
     )
+    _train(rough, trainer, whole)
+    made = Tokenizer(models.WordPiece(rough.get_vocab(), unk_token="[UNK]"))
+    made.add_special_tokens(list(MASKED))
+    made.normalizer, made.pre_tokenizer = normalizer, words
+    made.decoder = decoders.WordPiece()
     around = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=around
@@ -115,7 +143,14 @@ def word_pieces(texts: Iterable[str], vocabulary: int, longest: int) -> TextToke
     return TextTokenizer(made, roles, longest)
 
 
-KINDS = {"bpe": byte_pairs, "wordpiece": word_pieces}
+def _letters(texts: Iterable[str], words: Any) -> list[str]:
+    """The commonest LETTERS letters of all words, in an order of their own."""
+    counts = Counter(c for text in texts for word, _ in words.pre_tokenize_str(text) for c in word)
+    common = sorted(counts, key=lambda letter: (-counts[letter], letter))[:LETTERS]
+    return sorted(common)
+
+
+KINDS = {"bpe": byte_pairs, "wordpiece": word_pieces, "text2text": text_to_text}
 """The `kind` of the table `tokenizer` -> how one is made."""
 
 

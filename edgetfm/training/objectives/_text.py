@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetfm.errors import InputError
+from edgetfm.errors import DataError, InputError
 from edgetfm.training.config import TrainConfig
+from edgetfm.training.data.corpus import Corpus, pieces
 from edgetfm.training.tokenizer import KINDS, TextTokenizer, read_tokenizer
 
 SAMPLES = 256
@@ -51,3 +52,31 @@ def padded(rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
     for i, row in enumerate(rows):
         made[i, : len(row)] = row
     return made
+
+
+def windows(rows: Sequence[Sequence[int]], length: int, part: str) -> NDArray[np.int64]:
+    """Rows of ids one after the other, cut into windows [count, length]; the rest is left out."""
+    ids = np.array([i for row in rows for i in row], dtype=np.int64)
+    count = len(ids) // length
+    if not count:
+        raise DataError(
+            f"the {part} part has {len(ids)} tokens, fewer than the {length} of one row: give "
+            "more text or a smaller length"
+        )
+    return ids[: count * length].reshape(count, length)
+
+
+def pieces_of(corpus: Corpus) -> list[str]:
+    """Validation texts, cut into pieces of about a window."""
+    return [piece for text in corpus.parts["validation"] for piece in pieces(text, 1000)]
+
+
+def writing_files(start: int, end: int, pad: int) -> dict[str, bytes]:
+    """generation_config.json: with what a text that is written begins and ends."""
+    said = {
+        "decoder_start_token_id": start,
+        "bos_token_id": start,
+        "eos_token_id": end,
+        "pad_token_id": pad,
+    }
+    return {"generation_config.json": (json.dumps(said, indent=2) + "\n").encode()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +9,15 @@ import numpy as np
 
 from edgetfm.errors import DataError
 from edgetfm.training.config import TrainConfig
-from edgetfm.training.data.corpus import Corpus, pieces, read_corpus
+from edgetfm.training.data.corpus import read_corpus
 from edgetfm.training.data.parts import PARTS, Part
 from edgetfm.training.objectives._objective import Batch, DataFacts, Rows
-from edgetfm.training.objectives._text import sample_of, tokenizer_for
+from edgetfm.training.objectives._text import (
+    pieces_of,
+    sample_of,
+    tokenizer_for,
+    writing_files,
+)
 
 MEASURE = "perplexity"
 
@@ -41,7 +45,7 @@ class Causal:
             corpus.fingerprint,
             **{part: (len(ids) - 1) // self.length for part, ids in self.ids.items()},
         )
-        self.sample = sample_of(_pieces(corpus))
+        self.sample = sample_of(pieces_of(corpus))
 
     def follows(self) -> Mapping[str, Any]:
         """The number of tokens."""
@@ -65,10 +69,9 @@ class Causal:
     def files(self, inputs: tuple[str, ...]) -> Mapping[str, bytes]:
         """The tokenizer, how a text ends, and validation texts to calibrate on."""
         end = self.tokenizer.number("eos")
-        generation = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
         return {
             **self.tokenizer.files(),
-            "generation_config.json": (json.dumps(generation, indent=2) + "\n").encode(),
+            **writing_files(end, end, end),
             "sample.jsonl": self.sample,
         }
 
@@ -76,8 +79,3 @@ class Causal:
 def _joined(tokenizer: Any, texts: list[str], end: int) -> Rows:
     rows = tokenizer.ids(texts, special=False)
     return np.array([i for row in rows for i in (*row, end)], dtype=np.int64)
-
-
-def _pieces(corpus: Corpus) -> list[str]:
-    """Validation texts cut into pieces of about a window, spread over all of them."""
-    return [piece for text in corpus.parts["validation"] for piece in pieces(text, 1000)]

@@ -1,0 +1,60 @@
+"""Small worlds to learn: texts, labels and pairs with rules that a tiny model finds in seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ANIMALS = ("cat", "dog", "horse", "goat", "hen", "duck")
+VERBS = ("sees", "hears", "likes", "follows")
+GOOD = ("fine", "great", "lovely", "good")
+BAD = ("awful", "bad", "poor", "sad")
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """`the A V the B`, where the verb follows from the first animal."""
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        first, second = random.integers(0, len(ANIMALS), size=2)
+        made.append(f"the {ANIMALS[first]} {VERBS[first % 4]} the {ANIMALS[second]}")
+    return made
+
+
+def text_folder(folder: Path, files: int = 40, lines: int = 30) -> Path:
+    """A folder of .txt files, each a text of its own."""
+    folder.mkdir(parents=True)
+    for i in range(files):
+        (folder / f"{i}.txt").write_text(" . ".join(sentences(lines, seed=i)) + " .\n")
+    return folder
+
+
+def judged_texts(path: Path, count: int = 400) -> Path:
+    """Texts with a good or a bad word among others, and which of both it is: a .jsonl file."""
+    random = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for i, sentence in enumerate(sentences(count)):
+        good = bool(random.integers(0, 2))
+        word = random.choice(GOOD if good else BAD)
+        rows.append(
+            {"text": f"{sentence} {i} and it is {word}", "label": "good" if good else "bad"}
+        )
+    return write_rows(path, rows)
+
+
+def turned_pairs(path: Path, count: int = 600) -> Path:
+    """Letters, and the same letters backwards: a .jsonl file."""
+    random = np.random.default_rng(0)
+    rows = []
+    for _ in range(count):
+        letters = random.choice(list("abcdef"), size=random.integers(2, 5))
+        rows.append({"source": " ".join(letters), "target": " ".join(letters[::-1])})
+    return write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
