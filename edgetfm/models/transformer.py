@@ -98,19 +98,22 @@ class TransformerConfig:
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward, each added to its input, normalized before or after."""
+    """Attention and feed-forward, each added to its input, normalized before or after.
 
-    def __init__(self, c: Any) -> None:
+    kind: of its attention, which says in what order its axes are.
+    """
+
+    def __init__(self, c: Any, kind: type[SelfAttention] = SelfAttention) -> None:
         super().__init__()
         self.pre_norm = c.pre_norm
-        self.attention = SelfAttention(c.width, c.heads)
+        self.attention = kind(c.width, c.heads)
         self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
         self.feed_forward = FeedForward(c.width, c.inner, c.activation)
         self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
-        """`x` is [sequence, batch, width]; `masked` is added to the scores."""
+        """`x` is [sequence, batch, width] or as `kind` takes it; `masked` is added to the scores."""
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), masked))
             x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))

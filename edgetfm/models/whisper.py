@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.sinusoids import sinusoids
+from edgetfm.layers.whole_attention import WholeAttention
 from edgetfm.models._config import check_config
 from edgetfm.models._encoder_decoder import (
     DECODER,
@@ -108,18 +109,18 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv1d(c.width, c.width, kernel_size=3, stride=2, padding=1)
         self.activation = ACTIVATIONS["gelu"]
         self.register_buffer("positions", sinusoids(c.frames, c.width, to_the_last=True))
-        self.layers = nn.ModuleList(EncoderLayer(c) for _ in range(c.layers))
+        self.layers = nn.ModuleList(EncoderLayer(c, WholeAttention) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, input_features: Tensor) -> Tensor:
         """[batch, mels, 2 * frames] to [batch, frames, width]."""
         x = self.activation(self.conv1(input_features))
-        x = self.activation(self.conv2(x)).permute(2, 0, 1)
-        x = self.dropout(x + self.positions[:, None])
+        x = self.activation(self.conv2(x)).transpose(1, 2)
+        x = self.dropout(x + self.positions)
         for layer in self.layers:
             x = layer(x)
-        out: Tensor = self.norm(x).transpose(0, 1)
+        out: Tensor = self.norm(x)
         return out
 
 
