@@ -115,7 +115,7 @@ class AudioReader:
             )
         values: Array = wave if self.samples is None else self._of_length(wave, self.samples)
         if self.mel is not None:
-            values = self._frames(self.mel(values))
+            values = self._frames(self._spectrum(self.mel, wave, values))
         if self.normalize in ("sound", "band"):
             values = _standard(values, self.normalize)
         elif self.normalize == "fixed":
@@ -172,6 +172,12 @@ class AudioReader:
         for _, stride in self.convolutions:
             step *= stride
         return step
+
+    def _spectrum(self, mel: LogMel, wave: Samples, values: Array) -> Array:
+        """The spectrum of `values`, which is the wave made as long as the model hears."""
+        if self.short == "silence" and not self.padding and values.size > wave.size:
+            return mel.followed_by_silence(wave, values.size)
+        return mel(values)
 
     def _of_length(self, wave: Samples, length: int) -> Samples:
         if wave.size >= length:

@@ -93,6 +93,21 @@ class LogMel:
             return np.asarray(np.log(energies))
         return np.asarray(np.log10(energies) * (10.0 if self.log == "db" else 1.0))
 
+    def followed_by_silence(self, sound: NDArray[Any], samples: int) -> Floats:
+        """The frames of a sound that zeros make `samples` long, as `__call__` gives them.
+
+        Frames of silence alone are alike: of them one is computed, however many there are.
+        """
+        sound = np.asarray(sound)
+        heard = -(-(sound.size + self.length) // self.hop) + 1  # frames that touch the sound
+        enough = heard * self.hop + 2 * self.length
+        if samples <= enough or self.remove_mean or self.preemphasis:
+            return self(np.pad(sound, (0, samples - sound.size)))
+        frames = self(np.pad(sound, (0, enough - sound.size)))
+        span = samples if self.centered else samples - self.length
+        missing = span // self.hop + 1 - len(frames)
+        return np.pad(frames, ((0, missing), (0, 0)), mode="edge")
+
     @cached_property
     def _window(self) -> Floats:
         window = np.hanning(self.length + 1)[:-1] if self.periodic else np.hanning(self.length)
