@@ -9,7 +9,7 @@ import numpy as np
 
 from edgetfm.signature import TARGET, TARGET_MASK, Feeds
 
-LENGTHS = (1, 7, 24, 9, 16)
+LENGTHS = (7, 1, 24, 9, 16)
 """Tokens of the longest target of a case, one after the other."""
 
 
