@@ -11,11 +11,13 @@ from typing import Any
 
 from edgetfm.budget import Budget
 from edgetfm.errors import DeviceError, QuantizationError
+from edgetfm.graphs import read_graph
 from edgetfm.invariants import invariant_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
 from edgetfm.proof import answers_of, device_rung, session_run
 from edgetfm.quantize import RECIPES, Recipe
+from edgetfm.quantize.grids import kept_blocks
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.recipes import for_decoders
 from edgetfm.quantize.targets import TARGETS
@@ -101,10 +103,23 @@ class Candidate:
 
 
 def recipe_called(name: str, draft: Draft) -> Recipe:
-    """The recipe of that name, as it suits the model of a draft."""
-    recipe = RECIPES[name]
-    task = draft.subject.task
-    return for_decoders(recipe) if task.generates and not task.seq2seq else recipe
+    """The recipe of that name, as it suits the model of a draft.
+
+    A decoder whose weights come in such blocks keeps them, and a note says so.
+    """
+    recipe, task = RECIPES[name], draft.subject.task
+    if not task.generates or task.seq2seq:
+        return recipe
+    path = draft.path("fp32")
+    assert isinstance(path, Path)
+    kept = kept_blocks(read_graph(path), recipe.precision)
+    if kept is None:
+        return for_decoders(recipe)
+    others = f"; {len(kept.by_block)} that are not get 8 bits" if kept.by_block else ""
+    note = f"{name}: weights that are in its blocks are repacked without a second rounding{others}"
+    if note not in draft.notes:
+        draft.notes.append(note)
+    return kept
 
 
 class Workshop:

@@ -64,6 +64,9 @@ def _four_bits(shop: Workshop, journal: Journal) -> bool:
     path = shop.draft.path("fp32")
     assert isinstance(path, Path)
     model, plain = read_graph(path), recipe_called("int4", shop.draft)
+    if plain.rounding == "nearest":  # it keeps the blocks that the weights came in
+        made = attempt(shop, "int4", plain, "nothing is rounded again")
+        return made is not None and made.inside
     sizes = block_sizes(model, plain, [b for b in DECODER_BLOCKS if b >= plain.block_size])
     recipes = [replace(plain, block_size=size) for size in sizes]
     weights_in_blocks(

@@ -24,6 +24,8 @@ from edgetfm.errors import MissingExtra, SourceError
 from edgetfm.sources._reference import quiet_transformers
 from edgetfm.sources._weights import check_finite
 
+_KEPT_BY = {"Q4_0": "int4", "Q8_0": "int8-weight"}
+"""Precisions whose blocks hold those of a kind exactly."""
 _FLOAT_KINDS = ("F64", "F32", "F16", "BF16")
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
 
@@ -111,6 +113,8 @@ class GGUFModel:
         kind = rounded[0][0]
         bits = re.search(r"\d+", kind)
         how = f"{bits.group()}-bit ({kind})" if bits else kind
+        if kept := _KEPT_BY.get(kind):
+            return f"this checkpoint is already {how}: {kept} keeps it, others round a second time"
         return f"this checkpoint is already {how}: quantizing it again rounds a second time"
 
     def _elements(self) -> Counter[str]:

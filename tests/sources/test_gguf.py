@@ -131,7 +131,7 @@ def test_blocks_are_handed_out_in_the_order_of_the_floats(
             with pytest.raises(SourceError, match="no rows of blocks"):
                 opened.packed(name)
     assert kind in opened.note
-    assert "rounds a second time" in opened.note
+    assert "a second time" in opened.note
 
 
 def test_what_transformers_does_not_read_is_refused_by_name(
