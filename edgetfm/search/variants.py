@@ -94,7 +94,7 @@ def _about(draft: Draft, goal: Goal) -> dict[str, Any]:
         "budget": draft.budget,
         "labelled": None if draft.metric is None else draft.metric.fingerprint,
         "targets": goal.targets,
-        "recipe": RECIPES["int8"].to_json(),
+        "recipes": [RECIPES[name].to_json() for name in ("int8", "int4")],
         "versions": [version("edgetfm"), runtime_version()],
     }
 
