@@ -1,18 +1,17 @@
-"""What every encoder-decoder shares: its two graphs, their tensors, and a step of the decoder."""
+"""What every encoder-decoder shares: its two graphs and their tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError
-from edgetfm.layers.cross_attention import CrossAttention, cross_bias
-from edgetfm.layers.grouped_query import Cache, Timeline
+from edgetfm.layers.cross_attention import cross_bias
 from edgetfm.layers.linear import Linear
 from edgetfm.models._family import Stage
+from edgetfm.models._past import Past
 from edgetfm.signature import PAST, PRESENT, TensorSpec
 
 ENCODER, DECODER = "encoder_model", "decoder_model_merged"
@@ -129,72 +128,6 @@ def check_head_size(c: Any) -> None:
         )
 
 
-# --- a step -------------------------------------------------------------------------------------
-
-
-class Past:
-    """What a decoder kept of the steps before, and what it keeps for the next.
-
-    tensors: by the names of `decoder_inputs` less their prefix, None if nothing is past. hidden:
-    the encoder's answer. cached: whether the tensors have the cross-attention's keys and values;
-    a graph makes them always, and a pass chooses.
-    """
-
-    def __init__(
-        self, tensors: Mapping[str, Tensor] | None, hidden: Tensor, cached: Tensor | None
-    ) -> None:
-        self.tensors, self.hidden = tensors, hidden
-        exporting = torch.compiler.is_exporting()
-        self.cached = cached is not None and not exporting and bool(cached)
-        self.present: dict[str, Tensor] = {}
-
-    @property
-    def length(self) -> int:
-        """The tokens of each row that are past."""
-        return 0 if self.tensors is None else self.tensors["0.decoder.key"].shape[2]
-
-    def timeline(self, x: Tensor) -> Timeline:
-        """Where the tokens of the step stand; `x` is [batch, sequence, width]."""
-        batch, sequence = x.shape[:2]
-        return Timeline.after(self.length, batch, sequence, x.device)
-
-    def own(self, layer: int, heads: int, head_size: int) -> Cache:
-        """A layer's keys and values of the decoder's tokens."""
-        if self.tensors is None:
-            nothing = self.hidden.new_zeros(self.hidden.shape[0], heads, 0, head_size)
-            return nothing, nothing
-        return self.tensors[f"{layer}.decoder.key"], self.tensors[f"{layer}.decoder.value"]
-
-    def other(self, layer: int, attention: CrossAttention) -> Cache:
-        """A layer's keys and values of the encoder's tokens, made unless they are kept."""
-        if not self.cached:
-            made = attention.keys_values(self.hidden)
-            self._keep(layer, "encoder", made)
-            return made
-        assert self.tensors is not None
-        key, value = (self.tensors[f"{layer}.encoder.{part}"] for part in ("key", "value"))
-        self._keep(layer, "encoder", (key[:, :, :0], value[:, :, :0]))  # they need no copy
-        return key, value
-
-    def keep_own(self, layer: int, cache: Cache) -> None:
-        """Hand a layer's keys and values of the decoder's tokens to the next step."""
-        self._keep(layer, "decoder", cache)
-
-    def answer(self, logits: Tensor) -> dict[str, Tensor]:
-        """The outputs by name, in their order."""
-        layers = sorted({int(name.split(".")[0]) for name in self.present})
-        return {"logits": logits} | {
-            f"{PRESENT}{i}.{side}.{part}": self.present[f"{i}.{side}.{part}"]
-            for i in layers
-            for side in ("decoder", "encoder")
-            for part in ("key", "value")
-        }
-
-    def _keep(self, layer: int, side: str, cache: Cache) -> None:
-        for part, tensor in zip(("key", "value"), cache, strict=True):
-            self.present[f"{layer}.{side}.{part}"] = tensor
-
-
 # --- modules ------------------------------------------------------------------------------------
 
 
@@ -272,6 +205,38 @@ class DecoderStage(nn.Module):
         past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
         masked = cross_bias(encoder_attention_mask, input_ids.shape[1])
         x = self.decoder(self.words(input_ids), past, masked)
+        return past.answer(self.head(x, self.words.weight))
+
+
+class SoundEncoderStage(nn.Module):
+    """The graph of an encoder of sounds: a spectrogram in."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
+        """A vector for each frame."""
+        return {"last_hidden_state": self.encoder(input_features)}
+
+
+class SoundDecoderStage(nn.Module):
+    """The graph of a decoder as `DecoderStage`, where nothing of the encoder's is padding."""
+
+    def __init__(self, words: nn.Module, decoder: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.words, self.decoder, self.head = words, decoder, head
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        encoder_hidden_states: Tensor,
+        past_key_values: dict[str, Tensor] | None = None,
+        use_cache_branch: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The logits of the step's tokens and what the next step needs."""
+        past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
+        x = self.decoder(self.words(input_ids), past)
         return past.answer(self.head(x, self.words.weight))
 
 

@@ -23,7 +23,6 @@ from edgetfm.models._config import check_config
 from edgetfm.models._encoder_decoder import (
     TEXT_STAGES,
     Head,
-    Past,
     TextToText,
     Words,
     cache_of,
@@ -33,6 +32,7 @@ from edgetfm.models._encoder_decoder import (
 )
 from edgetfm.models._family import Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._past import Past
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,34 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> T5Config:
     return T5Config(**values)
 
 
+def _projection(c: T5Config) -> str:
+    names = {"gelu_new": "gelu", "gelu": "gelu_python"} if c.gated else {}
+    return f"{'gated-' * c.gated}{names.get(c.activation, c.activation)}"
+
+
+def _config_to_hf(c: T5Config, task: str) -> dict[str, Any]:
+    """The config.json of this model: `_config_from_hf` makes the same config of it."""
+    return {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "vocab_size": c.vocabulary,
+        "d_model": c.width,
+        "num_layers": c.layers,
+        "num_decoder_layers": c.decoder_layers,
+        "num_heads": c.heads,
+        "d_kv": c.head_size,
+        "d_ff": c.inner,
+        "feed_forward_proj": _projection(c),
+        "relative_attention_num_buckets": c.buckets,
+        "relative_attention_max_distance": c.furthest,
+        "n_positions": c.encoder_context,
+        "layer_norm_epsilon": c.eps,
+        "dropout_rate": c.dropout,
+        "tie_word_embeddings": c.tied,
+    }
+
+
 FAMILY = Family(
     name="t5",
     tasks=("text2text-generation", "translation", "summarization"),
@@ -243,6 +271,7 @@ FAMILY = Family(
     inputs=text_inputs,
     outputs=whole_outputs,
     cache=cache_of,
+    to_hf=_config_to_hf,
     stages=TEXT_STAGES,
     from_hf=FromHF(
         model_types=("t5",),

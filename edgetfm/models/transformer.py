@@ -15,16 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError
-from edgetfm.layers.attention import SelfAttention, mask_bias
-from edgetfm.layers.cross_attention import CrossAttention
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
-from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
+from edgetfm.layers.attention import mask_bias
 from edgetfm.layers.sinusoids import SinusoidalPositions
 from edgetfm.models._config import check_config
 from edgetfm.models._encoder_decoder import (
     TEXT_STAGES,
     Head,
-    Past,
     TextToText,
     Words,
     cache_of,
@@ -32,8 +28,17 @@ from edgetfm.models._encoder_decoder import (
     text_inputs,
     whole_outputs,
 )
-from edgetfm.models._family import Family, FromHF, Pack, Rename, RowsFrom, Transpose
+from edgetfm.models._family import Family, FromHF, Rename, RowsFrom
 from edgetfm.models._hf import Reader
+from edgetfm.models._layers import (
+    LAYER_NAMES,
+    LAYER_SHAPES,
+    DecoderLayer,
+    EncoderLayer,
+    sizes_from_hf,
+    sizes_to_hf,
+)
+from edgetfm.models._past import Past
 
 POSITIONS = ("sinusoidal", "learned")
 
@@ -95,69 +100,6 @@ class TransformerConfig:
     def longest(self) -> int:
         """The most tokens a text to be read may have."""
         return self.context
-
-
-class EncoderLayer(nn.Module):
-    """Attention and feed-forward, each added to its input, normalized before or after.
-
-    kind: of its attention, which says in what order its axes are.
-    """
-
-    def __init__(self, c: Any, kind: type[SelfAttention] = SelfAttention) -> None:
-        super().__init__()
-        self.pre_norm = c.pre_norm
-        self.attention = kind(c.width, c.heads)
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.inner, c.activation)
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.dropout = nn.Dropout(c.dropout)
-
-    def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
-        """`x` is [sequence, batch, width] or as `kind` takes it; `masked` is added to the scores."""
-        if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), masked))
-            x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        else:
-            x = self.attention_norm(x + self.dropout(self.attention(x, masked)))
-            x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-        return x
-
-
-class DecoderLayer(nn.Module):
-    """Attention to the text so far, to the encoder's answer, and feed-forward."""
-
-    def __init__(self, c: Any) -> None:
-        super().__init__()
-        self.pre_norm = c.pre_norm
-        heads, size = c.decoder_heads, c.head_size
-        self.attention = GroupedQueryAttention(
-            c.width, heads, heads, size, scale=size**-0.5, qkv_bias=True, out_bias=True
-        )
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.cross = CrossAttention(c.width, heads, size, scale=size**-0.5)
-        self.cross_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.decoder_inner, c.activation)
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.dropout = nn.Dropout(c.dropout)
-
-    def forward(
-        self, x: Tensor, number: int, past: Past, timeline: Timeline, masked: Tensor | None
-    ) -> Tensor:
-        """`x` is [batch, sequence, width]; `masked` is of the encoder's text."""
-        own = past.own(number, self.attention.heads, self.attention.head_size)
-        taken = self.attention_norm(x) if self.pre_norm else x
-        mixed, kept = self.attention(taken, timeline, own, None)
-        past.keep_own(number, kept)
-        x = x + self.dropout(mixed)
-        other = past.other(number, self.cross)
-        if self.pre_norm:
-            x = x + self.dropout(self.cross(self.cross_norm(x), other, masked))
-            x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        else:
-            x = self.attention_norm(x)
-            x = self.cross_norm(x + self.dropout(self.cross(x, other, masked)))
-            x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-        return x
 
 
 class Placed(nn.Module):
@@ -225,56 +167,32 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> TransformerConfig:
     """The config of a BART or a Marian; a SourceError for what the family cannot honour."""
     read = Reader(hf, "transformer")
     bart = read.model_type == "bart"
-    read.refuse("is_encoder_decoder", allowed=(True, None))
     read.refuse("share_encoder_decoder_embeddings", allowed=(True, None))
-    width = read.size("d_model")
-    heads = read.size("encoder_attention_heads")
-    decoder_heads = read.size("decoder_attention_heads")
-    read.divides("encoder_attention_heads", heads, "d_model", width)
-    read.divides("decoder_attention_heads", decoder_heads, "d_model", width)
-    values: dict[str, Any] = dict(  # noqa: C408  (a call is what follows)
-        vocabulary=read.size("vocab_size"),
-        width=width,
-        layers=read.size("encoder_layers"),
-        decoder_layers=read.size("decoder_layers"),
-        heads=heads,
-        decoder_heads=decoder_heads,
-        inner=read.size("encoder_ffn_dim"),
-        decoder_inner=read.size("decoder_ffn_dim"),
+    values: dict[str, Any] = dict(
+        **sizes_from_hf(read),
         context=read.size("max_position_embeddings"),
         positions="learned" if bart else "sinusoidal",
         embedding_norm=bart,
-        scaled=bool(hf.get("scale_embedding")),
-        tied=hf.get("tie_word_embeddings") is not False,
         head_bias=True,
-        activation=read.one_of("activation_function", ACTIVATIONS, "gelu"),
-        dropout=read.number("dropout", 0.1),
     )
     read.finish()
     return TransformerConfig(**values)
 
 
-LAYER_NAMES = (
-    Rename(r"\.self_attn_layer_norm\.", ".attention_norm."),
-    Rename(r"\.encoder_attn_layer_norm\.", ".cross_norm."),
-    Rename(r"(\.layers\.\d+)\.final_layer_norm\.", r"\1.feed_forward_norm."),
-    Rename(r"\.self_attn\.out_proj\.", ".attention.out."),
-    Rename(r"\.self_attn\.([qkv])_proj\.", r".attention.\1."),
-    Rename(r"\.encoder_attn\.out_proj\.", ".cross.out."),
-    Rename(r"\.encoder_attn\.q_proj\.", ".cross.q."),
-    Rename(r"\.encoder_attn\.k_proj\.", ".cross.key."),
-    Rename(r"\.encoder_attn\.v_proj\.", ".cross.value."),
-    Rename(r"\.fc1\.", ".feed_forward.up."),
-    Rename(r"\.fc2\.", ".feed_forward.down."),
-)
-"""What Hugging Face calls the weights of a layer."""
+def _config_to_hf(c: TransformerConfig, task: str) -> dict[str, Any]:
+    """The config.json of this model, by the type whose positions it has.
 
-LAYER_SHAPES = (
-    Pack(("q", "k", "v"), "qkv"),
-    Pack(("key", "value"), "kv"),
-    Transpose(r"(\.(q|kv|qkv|out|up|down)|^head)\.weight$"),
-)
-"""How they are stored here."""
+    Programs that run its graphs ask for no more. Where it has what neither BART nor Marian has,
+    such as norms before, transformers' own modules cannot take its weights.
+    """
+    learned = c.positions == "learned"
+    return {
+        "model_type": "bart" if learned else "marian",
+        "architectures": ["BartForConditionalGeneration" if learned else "MarianMTModel"],
+        "max_position_embeddings": c.context,
+        **sizes_to_hf(c),
+    }
+
 
 FAMILY = Family(
     name="transformer",
@@ -284,6 +202,7 @@ FAMILY = Family(
     inputs=text_inputs,
     outputs=whole_outputs,
     cache=cache_of,
+    to_hf=_config_to_hf,
     stages=TEXT_STAGES,
     from_hf=FromHF(
         model_types=("bart", "marian"),

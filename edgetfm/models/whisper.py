@@ -22,7 +22,8 @@ from edgetfm.models._encoder_decoder import (
     DECODER,
     ENCODER,
     Head,
-    Past,
+    SoundDecoderStage,
+    SoundEncoderStage,
     Words,
     cache_of,
     check_head_size,
@@ -32,7 +33,15 @@ from edgetfm.models._encoder_decoder import (
 )
 from edgetfm.models._family import Family, FromHF, Rename, Stage, ZeroBias
 from edgetfm.models._hf import Reader
-from edgetfm.models.transformer import LAYER_NAMES, LAYER_SHAPES, DecoderLayer, EncoderLayer
+from edgetfm.models._layers import (
+    LAYER_NAMES,
+    LAYER_SHAPES,
+    DecoderLayer,
+    EncoderLayer,
+    sizes_from_hf,
+    sizes_to_hf,
+)
+from edgetfm.models._past import Past
 from edgetfm.signature import TensorSpec
 
 
@@ -145,38 +154,6 @@ class Decoder(nn.Module):
         return out
 
 
-class EncoderStage(nn.Module):
-    """The graph of the encoder."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
-        """A vector for each frame."""
-        return {"last_hidden_state": self.encoder(input_features)}
-
-
-class DecoderStage(nn.Module):
-    """The graph of the decoder, as `_encoder_decoder.DecoderStage`: no frame is padding."""
-
-    def __init__(self, words: Words, decoder: Decoder, head: Head) -> None:
-        super().__init__()
-        self.words, self.decoder, self.head = words, decoder, head
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        encoder_hidden_states: Tensor,
-        past_key_values: dict[str, Tensor] | None = None,
-        use_cache_branch: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The logits of the step's tokens and what the next step needs."""
-        past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
-        x = self.decoder(self.words(input_ids), past)
-        return past.answer(self.head(x, self.words.weight))
-
-
 class Whisper(nn.Module):
     """The whole: a spectrogram and a text to the text's logits, as it is trained and compared."""
 
@@ -187,14 +164,14 @@ class Whisper(nn.Module):
         self.head = Head(c.width, c.vocabulary, tied=c.tied)
 
     @property
-    def encoder_stage(self) -> EncoderStage:
+    def encoder_stage(self) -> SoundEncoderStage:
         """What is exported as the first graph; it shares the weights."""
-        return EncoderStage(self.encoder)
+        return SoundEncoderStage(self.encoder)
 
     @property
-    def decoder_stage(self) -> DecoderStage:
+    def decoder_stage(self) -> SoundDecoderStage:
         """What is exported as the second graph; it shares the weights."""
-        return DecoderStage(self.words, self.decoder, self.head)
+        return SoundDecoderStage(self.words, self.decoder, self.head)
 
     def forward(
         self,
@@ -227,31 +204,26 @@ def _inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> WhisperConfig:
     """The config of a Whisper; a SourceError for what the family cannot honour."""
     read = Reader(hf, "whisper")
-    read.refuse("is_encoder_decoder", allowed=(True, None))
-    width = read.size("d_model")
-    heads = read.size("encoder_attention_heads")
-    decoder_heads = read.size("decoder_attention_heads")
-    read.divides("encoder_attention_heads", heads, "d_model", width)
-    read.divides("decoder_attention_heads", decoder_heads, "d_model", width)
-    values: dict[str, Any] = dict(  # noqa: C408  (a call is what follows)
-        vocabulary=read.size("vocab_size"),
-        width=width,
-        layers=read.size("encoder_layers"),
-        decoder_layers=read.size("decoder_layers"),
-        heads=heads,
-        decoder_heads=decoder_heads,
-        inner=read.size("encoder_ffn_dim"),
-        decoder_inner=read.size("decoder_ffn_dim"),
+    values: dict[str, Any] = dict(
+        **sizes_from_hf(read),
         mels=read.size("num_mel_bins"),
         frames=read.size("max_source_positions"),
         context=read.size("max_target_positions"),
-        scaled=bool(hf.get("scale_embedding")),
-        tied=hf.get("tie_word_embeddings") is not False,
-        activation=read.one_of("activation_function", ACTIVATIONS, "gelu"),
-        dropout=read.number("dropout", 0.0),
     )
     read.finish()
     return WhisperConfig(**values)
+
+
+def _config_to_hf(c: WhisperConfig, task: str) -> dict[str, Any]:
+    """The config.json of this model: `_config_from_hf` makes the same config of it."""
+    return {
+        "model_type": "whisper",
+        "architectures": ["WhisperForConditionalGeneration"],
+        "num_mel_bins": c.mels,
+        "max_source_positions": c.frames,
+        "max_target_positions": c.context,
+        **sizes_to_hf(c),
+    }
 
 
 FAMILY = Family(
@@ -262,6 +234,7 @@ FAMILY = Family(
     inputs=_inputs,
     outputs=whole_outputs,
     cache=cache_of,
+    to_hf=_config_to_hf,
     stages=(
         Stage(ENCODER, lambda module: module.encoder_stage, _encoder_inputs, _encoder_outputs),
         Stage(DECODER, lambda module: module.decoder_stage, step_inputs, decoder_outputs),

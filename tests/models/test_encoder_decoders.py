@@ -272,3 +272,20 @@ def test_a_weight_that_is_missing_is_named(
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(SourceError, match=r"missing: decoder\.\S*norm\.weight"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ENCODER_DECODERS)
+def test_a_config_comes_back_from_hugging_faces_form(
+    made: Callable[[str], Made], kind: str
+) -> None:
+    import transformers
+
+    source = made(kind).source
+    family, config = source.family, source.config
+    assert family.to_hf is not None
+    assert family.from_hf is not None
+    said = family.to_hf(config, source.task)
+    full = transformers.AutoConfig.for_model(**said).to_dict()
+    again = family.from_hf.config({**said, **full}, source.task)
+    assert again == config
+    assert hasattr(transformers, said["architectures"][0])
