@@ -13,6 +13,7 @@ import numpy as np
 from edgetfm.errors import BundleError, DeviceError, EdgetfmError, InputError, listed
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.devices import Device, ready_device
+from edgetfm.runtime.huge_pages import in_huge_pages
 from edgetfm.signature import KEEP, PAST, Feeds, Signature, TensorSpec
 
 Settings = Mapping[str, Any]
@@ -162,13 +163,14 @@ def make_session(
     row = ready_device(device)
     settings = _checked(settings or {})
     try:
-        session = ort().InferenceSession(
-            path,
-            _options(threads, settings, optimize, profile_to),
-            providers=[(row.provider, dict(row.options))],
-            enable_fallback=False,
-            disabled_optimizers=list(settings.get("disabled_optimizers", ())),
-        )
+        with in_huge_pages():
+            session = ort().InferenceSession(
+                path,
+                _options(threads, settings, optimize, profile_to),
+                providers=[(row.provider, dict(row.options))],
+                enable_fallback=False,
+                disabled_optimizers=list(settings.get("disabled_optimizers", ())),
+            )
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise _load_error(error, path, row) from error
     placement, fallen_back = _placement(session, row)
