@@ -48,13 +48,13 @@ class Run:
     """What a run holds: data, module, optimizer, where it stands, best weights."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.config = config
         self.family = family_named(config.family)
         self.family.check_task(config.task)
-        self.objective = objective_of(config)
         self.start = read_start(config.start, self.family, config.task) if config.start else None
+        self.config = config = _as_started(config, self.start)
+        self.objective = objective_of(config)
         self.model_config = model_config(self.family, config, self.objective, self.start)
-        self.teacher = Teacher(config) if config.teacher else None
+        self.teacher = Teacher(config, self.model_config) if config.teacher else None
         self.inputs = {spec.name for spec in self.family.inputs(self.model_config, config.task)}
         self.position, self.best = Position(), Best()
         self.per_epoch = math.ceil(self.objective.data.train / config.batch)
@@ -275,6 +275,16 @@ class Run:
             "curve": self.position.curve,
             "losses": self.position.losses,
         }
+
+
+def _as_started(config: TrainConfig, start: Start | None) -> TrainConfig:
+    """Pictures are of the size that the model that is started from takes."""
+    sizes = {
+        name: getattr(start.config, name)
+        for name in ("image_size", "channels")
+        if start is not None and hasattr(start.config, name)
+    }
+    return replace(config, model={**sizes, **config.model}) if sizes else config
 
 
 def _is_length(field: Field[Any]) -> bool:

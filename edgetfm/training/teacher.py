@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgetfm.errors import InputError
+from edgetfm.errors import InputError, listed
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.objectives import IGNORED
 
@@ -21,12 +21,23 @@ TEMPERATURE, WEIGHT = 2.0, 0.5
 class Teacher:
     """A trained model, and how much its answers count."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, student: Any) -> None:
+        """`student`: its family's config; InputError if both cannot be asked the same."""
         from edgetfm.sources import open_source
 
         said = config.teacher
         source = open_source(said["source"], task=config.task)
         self.name = str(said["source"])
+        apart = [
+            f"{name} is {getattr(source.config, name, 0)}, the student's {getattr(student, name, 0)}"
+            for name in ("vocabulary", "labels", "image_size", "channels")
+            if getattr(source.config, name, None) != getattr(student, name, None)
+        ]
+        if apart:
+            raise InputError(
+                f"{self.name} cannot teach this student, give it the teacher's tokenizer by "
+                f"tokenizer.path and the same data:\n{listed(apart)}"
+            )
         self.inputs = {spec.name for spec in source.signature.inputs}
         self.module: nn.Module = source.module().eval().requires_grad_(False)
         self.temperature = float(said.get("temperature", TEMPERATURE))
@@ -48,11 +59,6 @@ class Teacher:
 
         Times the square of the temperature, by which softening makes its gradients smaller.
         """
-        if taught.shape != logits.shape:
-            raise InputError(
-                f"the teacher {self.name} answers {list(taught.shape)}, the student "
-                f"{list(logits.shape)}: they need the same labels or vocabulary"
-            )
         counts = targets.flatten() != IGNORED
         ours, theirs = (
             functional.log_softmax(x.flatten(0, -2)[counts].float() / self.temperature, dim=-1)
