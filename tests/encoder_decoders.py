@@ -127,3 +127,96 @@ def ragged_feeds(signature: Signature, *, read: list[int], written: list[int]) -
         real = np.arange(max(lengths)) < np.array(lengths)[:, None]
         feeds[spec.name] = real.astype(np.int64) if "mask" in spec.name else ids * real
     return feeds
+
+
+SPOKEN = ("<|endoftext|>", "<|startoftranscript|>", "<|nospeech|>", "<|notimestamps|>")
+"""The special tokens of a tiny Whisper; times come behind them."""
+
+
+def make_tiny_writer(kind: str, folder: Path, words: list[str], **config: Any) -> Path:
+    """As make_tiny_encoder_decoder, with a tokenizer of whole words and a generation_config.json.
+
+    A Whisper hears windows of one second, and its texts may hold times.
+    """
+    import json
+
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    wanted = ENCODER_DECODERS[kind][2]
+    special = SPOKEN if kind == "whisper" else ("<pad>", "</s>", "<s>", "<unk>")
+    known = list(dict.fromkeys(words))
+    if kind == "whisper":
+        tokens = [*known, *special]
+        end, start = len(known), len(known) + 1
+        times = 1 + wanted["max_source_positions"]
+        config = {"vocab_size": len(tokens) + times, "tie_word_embeddings": False} | config
+        config |= {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end}
+        config |= {"decoder_start_token_id": start}
+    else:
+        order = {wanted["pad_token_id"]: "<pad>", wanted["eos_token_id"]: "</s>"}
+        rest = iter([t for t in (*special, *known) if t not in order.values()])
+        tokens = [order[i] if i in order else next(rest) for i in range(len(known) + 4)]
+        config = {"vocab_size": len(tokens)} | config
+    make_tiny_encoder_decoder(kind, folder, **config)
+    number = {token: i for i, token in enumerate(tokens)}
+    unknown = special[-1] if kind == "whisper" else "<unk>"
+    tokenizer = Tokenizer(models.WordLevel(number, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in special])
+    if kind != "whisper":
+        ending = ("</s>", number["</s>"])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A </s>", pair="$A </s> $B </s>", special_tokens=[ending]
+        )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=32,
+        pad_token=special[0],
+        unk_token=unknown,
+        eos_token=special[0] if kind == "whisper" else "</s>",
+    ).save_pretrained(folder)
+    if kind == "whisper":
+        file = folder / "generation_config.json"
+        last = {"no_timestamps_token_id": number["<|notimestamps|>"], "suppress_tokens": [2]}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **last}))
+    return folder
+
+
+def export_encoder_decoder(source: Path, target: Path, task: str | None = None) -> Path:
+    """A bundle with the two fp32 graphs of a folder: no proof, no quantization."""
+    from edgetfm.bundle import BundleWriter, Component, Manifest, Variant, file_of
+    from edgetfm.export import to_onnx
+    from edgetfm.export.streamed import to_onnx_streamed
+    from edgetfm.graphs import write_graph
+    from edgetfm.sources import open_source
+
+    opened = open_source(source, task=task)
+    components = {}
+    with BundleWriter(target) as writer:
+        for name, data in opened.assets.items():
+            writer.write(name, data)
+        for stage in opened.stages:
+            signature = opened.signatures[stage.name]
+            if opened.streams:
+                skeleton, weights = opened.streamed()
+                part = stage.part(skeleton)
+                graph = to_onnx_streamed(part, weights, signature.inputs, signature.outputs)
+            else:
+                part = stage.part(opened.module())
+                graph = to_onnx(part, signature.inputs, signature.outputs)
+            variant = Variant(*write_graph(graph, writer, file_of(stage.name)))
+            components[stage.name] = Component(signature, {"fp32": variant})
+        writer.commit(
+            Manifest(
+                task=opened.task,
+                family=opened.family.name,
+                route=opened.route,
+                default="fp32",
+                components=components,
+                source=opened.provenance,
+                preprocessing=opened.preprocessing,
+                generation=opened.generation,
+            )
+        )
+    return target
