@@ -29,9 +29,9 @@ class Teacher:
         source = open_source(said["source"], task=config.task)
         self.name = str(said["source"])
         apart = [
-            f"{name} is {getattr(source.config, name, 0)}, the student's {getattr(student, name, 0)}"
+            f"{name} is {theirs}, the student's {mine}"
             for name in ("vocabulary", "labels", "image_size", "channels")
-            if getattr(source.config, name, None) != getattr(student, name, None)
+            if (theirs := getattr(source.config, name, 0)) != (mine := getattr(student, name, 0))
         ]
         if apart:
             raise InputError(
