@@ -13,14 +13,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from edgetfm.export.to_onnx import made_plain, trace
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import KEEP, PAST, TensorSpec
+from edgetfm.signature import KEEP, TensorSpec
 
 OPTIONAL = {KEEP: np.array(0, np.int64)}
 """Inputs that a graph has a value for: whoever does not know that there are fewer logits to be had
 gets all of them, for which onnxruntime-genai, for one, has room."""
-
-ROWS_OF_CACHE = "batch_size"
-"""The one axis of an empty cache that Transformers.js does not take for empty; it goes by name."""
 
 
 def to_onnx_streamed(
@@ -48,8 +45,6 @@ def to_onnx_streamed(
         if value.name in OPTIONAL:
             value.const_value = ir.tensor(OPTIONAL[value.name], name=value.name)
             model.graph.initializers.add(value)
-        if str(value.name).startswith(PAST) and value.shape is not None:
-            value.shape = ir.Shape([ROWS_OF_CACHE, *value.shape[1:]])
     return model
 
 

@@ -14,10 +14,13 @@ from torch import nn
 from edgetfm.errors import ParityError, listed
 from edgetfm.export.passes import PASSES
 from edgetfm.progress import Progress, quiet
-from edgetfm.signature import ASKED_SIZES, TensorSpec, nested
+from edgetfm.signature import ASKED_SIZES, PAST, TensorSpec, nested
 
 TRACED_OPSET = 18
 """The lowest opset that torch's exporter writes; the last pass lowers what it can."""
+
+ROWS_OF_CACHE = "batch_size"
+"""The one axis of an empty cache that Transformers.js does not take for empty; it goes by name."""
 
 _SIZES = (2, 7, 3, 5, 11)
 """Sizes of free axes while tracing: none is 1 and no two are equal, so none is mistaken."""
@@ -125,6 +128,8 @@ def _declare(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[Te
         for value, spec in zip(values, specs, strict=True):
             problems += _mismatch(value, spec)
             value.shape = ir.Shape(list(spec.shape))
+            if spec.name.startswith(PAST):
+                value.shape = ir.Shape([ROWS_OF_CACHE, *spec.shape[1:]])
     if problems:
         raise ParityError(f"the exported graph is not the one wanted:\n{listed(problems)}")
 
