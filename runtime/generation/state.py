@@ -7,7 +7,7 @@ always as many slots. It reads all of them, so a step writes beside them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,7 +41,8 @@ class StateBinding(Binding):
         self._next = State(cache.of, cache.batch, cache.capacity, cache.device)
         for slot, value in zip(cache.of, self._next.values, strict=True):
             self._io.bind_ortvalue_output(slot.present, value)
-        self._masks: dict[int, tuple[Array, Any]] = {}
+        self._of_one: Array = np.ones((cache.batch, cache.capacity + 1), dtype=np.int64)
+        self._bound_one = ort().OrtValue.ortvalue_from_numpy(self._of_one)
 
     def step(self, tokens: Array, lengths: Sequence[int], *, every: bool = False) -> Array:
         """See `Binding.step`; the rows remember these tokens afterwards."""
@@ -55,16 +56,18 @@ class StateBinding(Binding):
         return logits
 
     def _bind_mask(self, lengths: Sequence[int], width: int) -> None:
-        """Which slots and which of the step's tokens count: as wide as both, whatever came before.
+        """Which slots and which of the step's tokens count: no wider, whatever came before.
 
-        A row's count stands at the beginning, as where a cache grows.
+        A row's count stands at the beginning. A prompt's mask ends with its longest row, which
+        tells where the others end; a single token is its row's last wherever the mask ends.
         """
         slots = self.cache.capacity
-        if width not in self._masks:
-            array = np.empty((self.cache.batch, slots + width), dtype=np.int64)
-            self._masks[width] = (array, ort().OrtValue.ortvalue_from_numpy(array))
-        array, value = self._masks[width]
         before = np.maximum(np.array(lengths) - width, 0)
         count = np.minimum(before, slots) + (lengths - before)
-        np.less(np.arange(slots + width), count[:, None], out=array, casting="unsafe")
+        if width == 1:
+            mask, value = self._of_one, self._bound_one
+        else:
+            mask = np.empty((self.cache.batch, max(width, *count)), dtype=np.int64)
+            value = ort().OrtValue.ortvalue_from_numpy(mask)
+        mask[...] = np.arange(mask.shape[1]) < count[:, None]
         self._io.bind_ortvalue_input("attention_mask", value)
