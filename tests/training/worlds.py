@@ -55,6 +55,29 @@ def turned_pairs(path: Path, count: int = 600) -> Path:
     return write_rows(path, rows)
 
 
+def spoken_tones(folder: Path, count: int = 160) -> Path:
+    """Half a second of one or two tones each, and their names: a .csv file and .wav files."""
+    import wave
+
+    random = np.random.default_rng(0)
+    tones = {"low": 300.0, "middle": 900.0, "high": 2700.0}
+    folder.mkdir(parents=True)
+    lines = ["audio,text"]
+    time = np.arange(4000) / 16_000
+    for i in range(count):
+        names = random.choice(list(tones), size=random.integers(1, 3))
+        parts = [np.sin(2 * np.pi * tones[name] * time + random.random()) for name in names]
+        sound = 0.3 * np.concatenate(parts) + 0.01 * random.standard_normal(4000 * len(names))
+        with wave.open(str(folder / f"{i}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes((sound * 32767).astype("<i2").tobytes())
+        lines.append(f"{i}.wav,{' '.join(names)}")
+    (folder / "tones.csv").write_text("\n".join(lines) + "\n")
+    return folder / "tones.csv"
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -13,6 +13,7 @@ from edgetfm.training.objectives.masked import Masked
 from edgetfm.training.objectives.pairs import Pairs
 from edgetfm.training.objectives.pictures import Pictures
 from edgetfm.training.objectives.spans import Spans
+from edgetfm.training.objectives.speech import Speech
 
 OBJECTIVES: dict[str, Callable[[TrainConfig], Objective]] = {
     "causal": Causal,
@@ -21,6 +22,7 @@ OBJECTIVES: dict[str, Callable[[TrainConfig], Objective]] = {
     "image-classification": Pictures,
     "seq2seq": Pairs,
     "spans": Spans,
+    "speech": Speech,
 }
 
 OF_TASK: dict[str, tuple[str, ...]] = {
@@ -31,6 +33,7 @@ OF_TASK: dict[str, tuple[str, ...]] = {
     "translation": ("seq2seq",),
     "summarization": ("seq2seq",),
     "text2text-generation": ("seq2seq", "spans"),
+    "automatic-speech-recognition": ("speech",),
 }
 """A task -> the objectives that it is learned by, the usual one first."""
 
