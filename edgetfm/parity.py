@@ -167,6 +167,9 @@ def _following(output: Output, tokens: Array | None, mask: Array | None) -> Arra
 
 
 def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str, following: Array) -> _Part:
+    same = (got_rows == wanted_rows).all(-1) & np.isfinite(wanted_rows).all(-1)
+    if kind in ("logits", "map") and same.any():  # what is equal needs no arithmetic
+        return _with_equal(got_rows, wanted_rows, kind, following, same)
     got, wanted = got_rows.astype(np.float64), wanted_rows.astype(np.float64)
     finite = np.isfinite(got).all() and np.isfinite(wanted).all()
     agree = kl = surprise = None
@@ -174,11 +177,7 @@ def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str, following: Arr
         score = kind == "logits" and got.shape[-1] == 1
         agree = _agreement(got, wanted, score)
         if not score:
-            with np.errstate(invalid="ignore"):
-                p, q = _log_softmax(wanted), _log_softmax(got)
-                kl = np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0)
-                known = np.flatnonzero(following >= 0)
-                surprise = (p - q)[known, following[known]]
+            kl, surprise = _divergence(got, wanted, following)
     count = got.size
     if kind == "span":  # padding is no part of the vectors
         real = wanted != _MASKED
@@ -196,6 +195,57 @@ def _compare_rows(got_rows: Array, wanted_rows: Array, kind: str, following: Arr
         sum_wanted=float(np.abs(wanted).sum()) if kind == "map" else None,
         surprise=surprise,
     )
+
+
+def _with_equal(
+    got: Array, wanted: Array, kind: str, following: Array, same: NDArray[np.bool_]
+) -> _Part:
+    """The part of rows of which those of `same` are equal in both, and finite."""
+    rest, first = ~same, bool(len(following))
+    other = _compare_rows(got[rest], wanted[rest], kind, following[rest] if first else following)
+    known = following >= 0
+
+    def filled(value: float, among: Floats | None, of: NDArray[np.bool_]) -> Floats | None:
+        if among is None:
+            return None
+        every = np.full(len(of), value)
+        every[of] = among
+        return every
+
+    return _Part(
+        max_abs=other.max_abs,
+        sum_abs=other.sum_abs,
+        count=got.size,
+        largest=float(max(wanted.max(initial=0.0), -wanted.min(initial=0.0))),
+        cosine=np.asarray(filled(1.0, other.cosine, rest)),
+        agree=filled(1.0, other.agree, rest),
+        kl=filled(0.0, other.kl, rest),
+        iou=None,
+        sum_wanted=float(np.abs(wanted).sum(dtype=np.float64)) if kind == "map" else None,
+        surprise=filled(0.0, other.surprise, rest[known] if first else rest[:0]),
+    )
+
+
+def _divergence(got: Floats, wanted: Floats, following: Array) -> tuple[Floats, Floats]:
+    """Kullback-Leibler divergence of each row, and by how much less likely what followed is."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = wanted - got
+        above = wanted - wanted.max(-1, keepdims=True)
+        np.exp(above, out=above)
+        shares = above.sum(-1)
+        mean = np.einsum("ij,ij->i", above, apart) / shares
+        apart_all = np.log(shares) + wanted.max(-1) - _log_sum(got)
+        known = np.flatnonzero(following >= 0)
+        surprise = apart[known, following[known]] - apart_all[known]
+        return np.maximum(mean - apart_all, 0.0), surprise
+
+
+def _log_sum(logits: Floats) -> Floats:
+    """The logarithm of the sum of exponentials of each row."""
+    most = logits.max(-1, keepdims=True)
+    above = logits - most
+    np.exp(above, out=above)
+    return np.asarray(np.log(above.sum(-1)) + most[:, 0])
 
 
 def _overlap(one: Floats, other: Floats) -> Floats:
@@ -237,16 +287,13 @@ _SCORE_TOLERANCE = 0.05
 def cosine(one: Floats, other: Floats) -> Floats:
     """Cosine of each pair of rows, [rows]; 1 where both are zero, 0 where one is."""
     with np.errstate(invalid="ignore", over="ignore"):
-        dot = (one * other).sum(-1)
-        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+        dot, *squares = (
+            np.einsum("ij,ij->i", a, b) for a, b in ((one, other), (one, one), (other, other))
+        )
+        norms = np.sqrt(squares[0]) * np.sqrt(squares[1])
         both_zero = ~one.any(-1) & ~other.any(-1)
         safe = np.where(norms > 0, norms, 1.0)
         return np.asarray(np.where(both_zero, 1.0, dot / safe), dtype=np.float64)
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
 def _merge(parts: list[_Part]) -> Measures:

@@ -406,3 +406,32 @@ def test_a_better_perplexity_uses_nothing_of_the_budget() -> None:
 
 
 SAME = Measures(1, 0.0, 0.0, 0.0, 1.0, 1.0)
+
+
+@given(seed=st.integers(0, 2**32 - 1), equal=st.lists(st.booleans(), min_size=1, max_size=6))
+def test_rows_that_are_equal_count_as_all_others_do(seed: int, equal: list[bool]) -> None:
+    """They are not computed; what is measured is what the definitions say of every row."""
+    random = np.random.default_rng(seed)
+    wanted = random.standard_normal((1, len(equal), 5)).astype(np.float32)
+    noise = random.standard_normal(wanted.shape).astype(np.float32)
+    got = np.where(np.array(equal)[None, :, None], wanted, wanted + noise)
+    ids = random.integers(0, 5, (1, len(equal)))
+    found = Comparison(TASKS["text-generation"].outputs)
+    found.add({"logits": got}, {"logits": wanted}, np.ones_like(ids), ids)
+    measured = found.measures()["logits"]
+    g, w = got[0].astype(np.float64), wanted[0].astype(np.float64)
+    p, q = (np.log(np.exp(a) / np.exp(a).sum(-1, keepdims=True)) for a in (w, g))
+    norms = np.linalg.norm(g, axis=-1) * np.linalg.norm(w, axis=-1)
+    cosines = (g * w).sum(-1) / norms
+    following = ids[0, 1:]
+    lost = (p - q)[np.arange(len(following)), following]
+    assert measured.rows == len(equal)
+    assert measured.max_abs == pytest.approx(np.abs(g - w).max())
+    assert measured.mean_abs == pytest.approx(np.abs(g - w).mean())
+    assert measured.max_error == pytest.approx(np.abs(g - w).max() / max(1, np.abs(w).max()))
+    assert measured.cosine == pytest.approx(cosines.mean())
+    assert measured.worst_cosine == pytest.approx(cosines.min())
+    assert measured.agreement == pytest.approx((g.argmax(-1) == w.argmax(-1)).mean())
+    assert measured.kl == pytest.approx((np.exp(p) * (p - q)).sum(-1).mean())
+    if len(following):
+        assert measured.perplexity == pytest.approx(np.expm1(lost.mean()))
