@@ -127,11 +127,13 @@ def tiny_decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 def tiny_writer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
     """tiny_writer_bundle(kind, task, **config): a tiny encoder-decoder's graphs, once a session.
 
-    kind: of tests.encoder_decoders; its tokenizer knows the words of CORPUS.
+    kind: of tests.encoder_decoders; its tokenizer knows the words of CORPUS. They translate, if
+    nothing else is asked of them, and Whisper hears.
     """
     made: dict[Any, Exported] = {}
 
     def get(kind: str, task: str | None = None, **config: Any) -> Exported:
+        task = task or ("automatic-speech-recognition" if kind == "whisper" else "translation")
         key = (kind, task, repr(config))
         if key not in made:
             folder = tmp_path_factory.mktemp(f"writer-{kind}")

@@ -129,6 +129,8 @@ def ragged_feeds(signature: Signature, *, read: list[int], written: list[int]) -
     return feeds
 
 
+_PREFIXES = {"translation_en_to_de": {"prefix": "water "}, "translation": {"prefix": "the "}}
+"""As T5's config has them: what stands before a text of a task."""
 SPOKEN = ("<|endoftext|>", "<|startoftranscript|>", "<|nospeech|>", "<|notimestamps|>")
 """The special tokens of a tiny Whisper; times come behind them."""
 
@@ -157,7 +159,7 @@ def make_tiny_writer(kind: str, folder: Path, words: list[str], **config: Any) -
         order = {wanted["pad_token_id"]: "<pad>", wanted["eos_token_id"]: "</s>"}
         rest = iter([t for t in (*special, *known) if t not in order.values()])
         tokens = [order[i] if i in order else next(rest) for i in range(len(known) + 4)]
-        config = {"vocab_size": len(tokens)} | config
+        config = {"vocab_size": len(tokens), "task_specific_params": _PREFIXES} | config
     make_tiny_encoder_decoder(kind, folder, **config)
     number = {token: i for i, token in enumerate(tokens)}
     unknown = special[-1] if kind == "whisper" else "<unk>"
@@ -183,7 +185,7 @@ def make_tiny_writer(kind: str, folder: Path, words: list[str], **config: Any) -
     return folder
 
 
-def export_encoder_decoder(source: Path, target: Path, task: str | None = None) -> Path:
+def export_encoder_decoder(source: Path, target: Path, task: str | None) -> Path:
     """A bundle with the two fp32 graphs of a folder: no proof, no quantization."""
     from edgetfm.bundle import BundleWriter, Component, Manifest, Variant, file_of
     from edgetfm.export import to_onnx

@@ -47,10 +47,9 @@ class Made:
         self.said = json.loads((made.source / "generation_config.json").read_text())
         random = np.random.default_rng(7)
         if _hears(model):
-            shape = model.signature.inputs[0].shape[1:]
-            self.feeds: Feeds = {
-                "input_features": random.normal(size=(4, *shape)).astype(np.float32)
-            }
+            _, *shape = model.signature.inputs[0].shape
+            sounds = random.normal(size=[4, *map(int, shape)])
+            self.feeds: Feeds = {"input_features": sounds.astype(np.float32)}
             return
         lengths = np.array([11, 4, 7, 1])
         ids = random.integers(5, self.ours.vocabulary, (4, 11))
