@@ -8,13 +8,19 @@ from edgetfm.search.candidates import Candidate, Workshop
 
 
 def attempt(
-    shop: Workshop, name: str, recipe: Recipe, note: str, room: float = 1.0
+    shop: Workshop,
+    name: str,
+    recipe: Recipe,
+    note: str,
+    room: float = 1.0,
+    *,
+    always: bool = False,
 ) -> Candidate | None:
     """The candidate; None out of time, or if onnxruntime does not run it.
 
-    room: the share of the budget that it may use.
+    room: the share of the budget that it may use. always: however late it is.
     """
-    if shop.candidates and shop.out_of_time():
+    if shop.candidates and shop.out_of_time() and not always:
         shop.draft.notes.append(f"out of time: {name} was not tried (--time allows more)")
         return None
     try:

@@ -22,6 +22,7 @@ from edgetfm.quantize.block_forms import block_sizes, weights_in_blocks
 from edgetfm.quantize.mix import Mix, Product, cheapest_mix
 from edgetfm.quantize.recipes import DECODER_BLOCKS, FOR_DECODERS
 from edgetfm.quantize.targets import liked
+from edgetfm.quantize.weight_only import BlockWeight
 from edgetfm.search.attempts import attempt
 from edgetfm.search.candidates import Candidate, Workshop, recipe_called
 from edgetfm.search.divergence import Divergence
@@ -69,13 +70,7 @@ def _four_bits(shop: Workshop, journal: Journal) -> bool:
         return made is not None and made.inside
     sizes = block_sizes(model, plain, [b for b in DECODER_BLOCKS if b >= plain.block_size])
     recipes = [replace(plain, block_size=size) for size in sizes]
-    weights_in_blocks(
-        model,
-        recipes,
-        shop.draft.evidence.calibration,
-        memo=shop.memo,
-        progress=shop.draft.progress,
-    )
+    four = _weights(shop, model, recipes)
     made = None
     for recipe in recipes:
         last = recipe is recipes[-1]
@@ -85,7 +80,25 @@ def _four_bits(shop: Workshop, journal: Journal) -> bool:
             return True
     if made is None or shop.out_of_time():
         return False
-    return _mixed(shop, made, recipes, _losses(shop, model, recipes[-1], journal))
+    every = tuple(four[0])
+    eight = _weights(shop, model, [replace(recipe, by_block=every) for recipe in recipes])
+    losses = _losses(shop, model, recipes[-1], journal)
+    options = {
+        recipe: [_product(name, losses, four[-1], small, large) for name in every]
+        for recipe, small, large in zip(recipes, four, eight, strict=True)
+    }
+    return _mixed(shop, made, options, losses)
+
+
+Weights = Mapping[str, BlockWeight]
+
+
+def _weights(shop: Workshop, model: ir.Model, recipes: Sequence[Recipe]) -> list[Weights]:
+    """What the products are by each recipe; all that is not known yet is observed at once."""
+    evidence, progress = shop.draft.evidence, shop.draft.progress
+    return [
+        *weights_in_blocks(model, recipes, evidence.calibration, memo=shop.memo, progress=progress)
+    ]
 
 
 @dataclass(frozen=True)
@@ -165,9 +178,13 @@ def tuning_items(calibration: Sequence[Feeds], vocabulary: int) -> list[Feeds]:
     return rows[:: max(1, len(rows) // count)][:count]
 
 
-def _mixed(shop: Workshop, plain: Candidate, recipes: Sequence[Recipe], losses: Losses) -> bool:
+def _mixed(
+    shop: Workshop,
+    plain: Candidate,
+    options: Mapping[Recipe, Sequence[Product]],
+    losses: Losses,
+) -> bool:
     """Whether a mix is inside: of fewer and fewer losses, each in the blocks that take least."""
-    options = {recipe: _products(shop, recipe, recipes[-1], losses) for recipe in recipes}
     lost = losses.whole
     use = plain.use
     log: list[dict[str, float | int | str]] = []
@@ -204,24 +221,14 @@ def _of_mix(shop: Workshop, recipe: Recipe, mix: Mix) -> Candidate | None:
     return attempt(shop, name, replace(recipe, by_block=mix.eight), note)
 
 
-def _products(shop: Workshop, recipe: Recipe, measured: Recipe, losses: Losses) -> list[Product]:
-    """The products in these blocks. A loss grows with the error of the product's own output.
+def _product(
+    name: str, losses: Losses, measured: Weights, small: Weights, large: Weights
+) -> Product:
+    """A product in its two forms. Its loss grows with the error of its own output.
 
-    measured: the recipe in whose blocks the losses were.
+    measured: the weights whose losses were measured.
     """
-    path = shop.draft.path("fp32")
-    assert isinstance(path, Path)
-    every = tuple(losses.of)
-    four, eight, known = weights_in_blocks(
-        read_graph(path),
-        [recipe, replace(recipe, by_block=every), measured],
-        shop.draft.evidence.calibration,
-        memo=shop.memo,
-        progress=shop.draft.progress,
-    )
-    made = []
-    for name, loss in losses.of.items():
-        mine, theirs = four[name].error, known[name].error
-        grown = mine / theirs if mine and theirs else 1.0
-        made.append(Product(name, loss * grown, four[name].blocks.bytes, eight[name].blocks.bytes))
-    return made
+    mine, theirs = small[name].error, measured[name].error
+    grown = mine / theirs if mine and theirs else 1.0
+    bytes_of = (weights[name].blocks.bytes for weights in (small, large))
+    return Product(name, losses.of[name] * grown, *bytes_of)
