@@ -30,7 +30,7 @@ def check_config(
     fields, the first of which divides the second; pairs of pairs divide side by side. at_most:
     pairs of fields, the first of which is not above the second. words: fields with the words that
     they may be. No size is above LARGEST,
-    `layers` not above DEEPEST, a dropout not above 1.
+    nothing that ends in `layers` above DEEPEST, a dropout not above 1.
     """
     problems = _wrong_types(config)
     if not problems:
@@ -63,7 +63,7 @@ def _too_large(config: Any) -> list[str]:
     problems = []
     for field in fields(config):
         value = getattr(config, field.name)
-        most: int = DEEPEST if field.name == "layers" else LARGEST
+        most: int = DEEPEST if field.name.endswith("layers") else LARGEST
         if field.name.endswith("dropout"):
             most = 1
         if not isinstance(value, str) and max(_sides(value)) > most:

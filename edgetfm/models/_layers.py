@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.cross_attention import CrossAttention
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
+from edgetfm.layers.parts import around, make_norm
 from edgetfm.models._family import Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
 from edgetfm.models._past import Past
@@ -22,64 +23,90 @@ from edgetfm.models._past import Past
 class EncoderLayer(nn.Module):
     """Attention and feed-forward, each added to its input, normalized before or after.
 
-    kind: of its attention, which says in what order its axes are.
+    c: has the words `norm` and `norm_place` of edgetfm.layers.parts, width, eps and dropout.
     """
 
-    def __init__(self, c: Any, kind: type[SelfAttention] = SelfAttention) -> None:
+    def __init__(self, c: Any, attention: SelfAttention, feed_forward: nn.Module) -> None:
         super().__init__()
-        self.pre_norm = c.pre_norm
-        self.attention = kind(c.width, c.heads)
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.inner, c.activation)
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.place = c.norm_place
+        self.attention, self.feed_forward = attention, feed_forward
+        self.attention_norm = make_norm(c.norm, c.width, c.eps)
+        self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, masked: Tensor | None = None) -> Tensor:
-        """`x` is [sequence, batch, width], or as `kind` takes it; `masked` is of the scores."""
-        if self.pre_norm:
-            x = x + self.dropout(self.attention(self.attention_norm(x), masked))
-            x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        else:
-            x = self.attention_norm(x + self.dropout(self.attention(x, masked)))
-            x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-        return x
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """`x` and what is seen of it are as the attention takes them."""
+
+        def attention(taken: Tensor) -> Tensor:
+            mixed: Tensor = self.attention(taken, seen)
+            return mixed
+
+        x = around(x, attention, self.attention_norm, self.place, self.dropout)
+        return around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
 
 
 class DecoderLayer(nn.Module):
-    """Attention to the text so far, to the encoder's answer, and feed-forward."""
+    """Attention to the text so far, to the encoder's answer, and feed-forward.
 
-    def __init__(self, c: Any) -> None:
+    c: as of an `EncoderLayer`.
+    """
+
+    def __init__(
+        self,
+        c: Any,
+        attention: GroupedQueryAttention,
+        cross: CrossAttention,
+        feed_forward: nn.Module,
+    ) -> None:
         super().__init__()
-        self.pre_norm = c.pre_norm
-        heads, size = c.decoder_heads, c.head_size
-        self.attention = GroupedQueryAttention(
-            c.width, heads, heads, size, scale=size**-0.5, qkv_bias=True, out_bias=True
-        )
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.cross = CrossAttention(c.width, heads, size, scale=size**-0.5)
-        self.cross_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.decoder_inner, c.activation)
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
+        self.place = c.norm_place
+        self.attention, self.cross, self.feed_forward = attention, cross, feed_forward
+        self.attention_norm = make_norm(c.norm, c.width, c.eps)
+        self.cross_norm = make_norm(c.norm, c.width, c.eps)
+        self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(
-        self, x: Tensor, number: int, past: Past, timeline: Timeline, masked: Tensor | None
+        self,
+        x: Tensor,
+        number: int,
+        past: Past,
+        timeline: Timeline,
+        masked: Tensor | None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """`x` is [batch, sequence, width]; `masked` is of the encoder's text."""
-        own = past.own(number, self.attention.heads, self.attention.head_size)
-        taken = self.attention_norm(x) if self.pre_norm else x
-        mixed, kept = self.attention(taken, timeline, own, None)
-        past.keep_own(number, kept)
-        x = x + self.dropout(mixed)
-        other = past.other(number, self.cross)
-        if self.pre_norm:
-            x = x + self.dropout(self.cross(self.cross_norm(x), other, masked))
-            x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        else:
-            x = self.attention_norm(x)
-            x = self.cross_norm(x + self.dropout(self.cross(x, other, masked)))
-            x = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-        return x
+        """`x` is [batch, sequence, width]; number: of the layer.
+
+        masked: added to the scores of the encoder's text; bias: to those of its own.
+        """
+
+        def attention(taken: Tensor) -> Tensor:
+            own = past.own(number, self.attention.heads, self.attention.head_size)
+            mixed: Tensor
+            mixed, kept = self.attention(taken, timeline, own, None, bias)
+            past.keep_own(number, kept)
+            return mixed
+
+        def cross(taken: Tensor) -> Tensor:
+            mixed: Tensor = self.cross(taken, past.other(number, self.cross), masked)
+            return mixed
+
+        x = around(x, attention, self.attention_norm, self.place, self.dropout)
+        x = around(x, cross, self.cross_norm, self.place, self.dropout)
+        return around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
+
+
+def decoder_layer(c: Any, feed_forward: nn.Module) -> DecoderLayer:
+    """A layer of a decoder whose scores are divided by the root of a head's size."""
+    heads, size, scale = c.decoder_heads, c.head_size, c.head_size**-0.5
+    return DecoderLayer(
+        c,
+        GroupedQueryAttention(
+            c.width, heads, heads, size, scale=scale, qkv_bias=True, out_bias=True
+        ),
+        CrossAttention(c.width, heads, size, scale=scale),
+        feed_forward,
+    )
 
 
 LAYER_NAMES = (

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgetfm.layers.attention import SelfAttention, mask_bias
 from edgetfm.layers.cross_attention import CrossAttention
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
-from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
+from edgetfm.layers.grouped_query import GroupedQueryAttention
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.relative_bias import DistanceBias
 from edgetfm.models._config import check_config
@@ -32,6 +32,7 @@ from edgetfm.models._encoder_decoder import (
 )
 from edgetfm.models._family import Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._layers import DecoderLayer, EncoderLayer
 from edgetfm.models._past import Past
 
 
@@ -75,6 +76,9 @@ class T5Config:
         )
         check_head_size(self)
 
+    norm = "rms"
+    norm_place = "pre"
+
     @property
     def decoder_heads(self) -> int:
         """Both halves have the same."""
@@ -91,30 +95,24 @@ def _feed_forward(c: T5Config) -> nn.Module:
     return kind(c.width, c.inner, c.activation, bias=False)
 
 
-class EncoderLayer(nn.Module):
-    """Attention and feed-forward, each of its normalized input and added to it."""
+def _encoder_layer(c: T5Config) -> EncoderLayer:
+    """The scores have no scale and nothing has a bias."""
+    attention = SelfAttention(
+        c.width,
+        c.heads,
+        head_size=c.head_size,
+        scale=1.0,
+        qkv_bias=False,
+        out_bias=False,
+        dropout=c.dropout,
+    )
+    return EncoderLayer(c, attention, _feed_forward(c))
 
-    def __init__(self, c: T5Config) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(c.width, c.eps)
-        self.attention = SelfAttention(
-            c.width,
-            c.heads,
-            head_size=c.head_size,
-            scale=1.0,
-            qkv_bias=False,
-            out_bias=False,
-            dropout=c.dropout,
-        )
-        self.feed_forward_norm = RMSNorm(c.width, c.eps)
-        self.feed_forward = _feed_forward(c)
-        self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`x` is [sequence, batch, width]."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), bias))
-        out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return out
+def _decoder_layer(c: T5Config) -> DecoderLayer:
+    attention = GroupedQueryAttention(c.width, c.heads, c.heads, c.head_size, scale=1.0)
+    cross = CrossAttention(c.width, c.heads, c.head_size, scale=1.0, bias=False)
+    return DecoderLayer(c, attention, cross, _feed_forward(c))
 
 
 class Encoder(nn.Module):
@@ -123,7 +121,7 @@ class Encoder(nn.Module):
     def __init__(self, c: T5Config) -> None:
         super().__init__()
         self.distances = DistanceBias(c.heads, c.buckets, c.furthest)
-        self.layers = nn.ModuleList(EncoderLayer(c) for _ in range(c.layers))
+        self.layers = nn.ModuleList(_encoder_layer(c) for _ in range(c.layers))
         self.norm = RMSNorm(c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
@@ -138,46 +136,13 @@ class Encoder(nn.Module):
         return out
 
 
-class DecoderLayer(nn.Module):
-    """Attention to the text so far, to the encoder's answer, and feed-forward."""
-
-    def __init__(self, c: T5Config) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(c.width, c.eps)
-        self.attention = GroupedQueryAttention(c.width, c.heads, c.heads, c.head_size, scale=1.0)
-        self.cross_norm = RMSNorm(c.width, c.eps)
-        self.cross = CrossAttention(c.width, c.heads, c.head_size, scale=1.0, bias=False)
-        self.feed_forward_norm = RMSNorm(c.width, c.eps)
-        self.feed_forward = _feed_forward(c)
-        self.dropout = nn.Dropout(c.dropout)
-
-    def forward(
-        self,
-        x: Tensor,
-        number: int,
-        past: Past,
-        timeline: Timeline,
-        bias: Tensor,
-        masked: Tensor | None,
-    ) -> Tensor:
-        """`x` is [batch, sequence, width]; bias of the distances, masked of the encoder's text."""
-        own = past.own(number, self.attention.heads, self.attention.head_size)
-        mixed, kept = self.attention(self.attention_norm(x), timeline, own, None, bias)
-        past.keep_own(number, kept)
-        x = x + self.dropout(mixed)
-        other = past.other(number, self.cross)
-        x = x + self.dropout(self.cross(self.cross_norm(x), other, masked))
-        out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return out
-
-
 class Decoder(nn.Module):
     """Embedded tokens and a past to hidden states."""
 
     def __init__(self, c: T5Config) -> None:
         super().__init__()
         self.distances = DistanceBias(c.heads, c.buckets, c.furthest, one_sided=True)
-        self.layers = nn.ModuleList(DecoderLayer(c) for _ in range(c.decoder_layers))
+        self.layers = nn.ModuleList(_decoder_layer(c) for _ in range(c.decoder_layers))
         self.norm = RMSNorm(c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
@@ -187,7 +152,7 @@ class Decoder(nn.Module):
         bias = self.distances(x.shape[1], timeline.total)
         x = self.dropout(x)
         for number, layer in enumerate(self.layers):
-            x = layer(x, number, past, timeline, bias, masked)
+            x = layer(x, number, past, timeline, masked, bias)
         out: Tensor = self.dropout(self.norm(x))
         return out
 

@@ -14,8 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.errors import SourceError
-from edgetfm.layers.attention import mask_bias
+from edgetfm.layers.parts import (
+    ATTENTIONS,
+    FEED_FORWARDS,
+    NORMS,
+    PLACES,
+    make_attention,
+    make_feed_forward,
+    make_norm,
+    seen_by,
+)
 from edgetfm.layers.sinusoids import SinusoidalPositions
 from edgetfm.models._config import check_config
 from edgetfm.models._encoder_decoder import (
@@ -33,8 +41,8 @@ from edgetfm.models._hf import Reader
 from edgetfm.models._layers import (
     LAYER_NAMES,
     LAYER_SHAPES,
-    DecoderLayer,
     EncoderLayer,
+    decoder_layer,
     sizes_from_hf,
     sizes_to_hf,
 )
@@ -47,10 +55,12 @@ POSITIONS = ("sinusoidal", "learned")
 class TransformerConfig:
     """The sizes of both halves; the paper's base model but for the vocabulary.
 
-    context: the longest text to read or write. positions: one of POSITIONS. pre_norm: whether a
-    layer normalizes what goes into its parts, instead of what comes out. embedding_norm: whether
-    the embeddings are normalized. scaled: whether words are multiplied by the root of the width.
-    tied: whether the head is the table of words. head_bias: whether the logits have a bias.
+    context: the longest text to read or write. positions: one of POSITIONS. attention (of the
+    encoder to itself; window: of a sparse one), norm, norm_place, feed_forward: see
+    edgetfm.layers.parts; experts of a mixture, of which each token takes `chosen`, trained with
+    the loss of `balance`. embedding_norm: whether the embeddings are normalized. scaled: whether
+    words are multiplied by the root of the width. tied: whether the head is the table of words.
+    head_bias: whether the logits have a bias.
     """
 
     vocabulary: int
@@ -63,7 +73,14 @@ class TransformerConfig:
     decoder_inner: int = 2048
     context: int = 512
     positions: str = "sinusoidal"
-    pre_norm: bool = False
+    attention: str = "dense"
+    window: int = 64
+    norm: str = "layer"
+    norm_place: str = "post"
+    feed_forward: str = "plain"
+    experts: int = 8
+    chosen: int = 2
+    balance: float = 0.01
     embedding_norm: bool = False
     scaled: bool = True
     tied: bool = True
@@ -77,13 +94,14 @@ class TransformerConfig:
             self,
             counts=(
                 *("vocabulary", "width", "layers", "decoder_layers", "heads", "decoder_heads"),
-                *("inner", "decoder_inner", "context"),
+                *("inner", "decoder_inner", "context", "window", "experts", "chosen"),
             ),
             activations=("activation",),
             divides=(("heads", "width"), ("decoder_heads", "width")),
-        )
-        if self.positions not in POSITIONS:
-            raise SourceError(f"positions is {self.positions!r}, known are {', '.join(POSITIONS)}")
+            at_most=(("chosen", "experts"),),
+            words={"attention": ATTENTIONS, "norm": NORMS, "norm_place": PLACES,
+                   "feed_forward": FEED_FORWARDS, "positions": POSITIONS},
+        )  # fmt: skip
         check_head_size(self)
 
     @property
@@ -109,7 +127,7 @@ class Placed(nn.Module):
         super().__init__()
         kind = nn.Embedding if c.positions == "learned" else SinusoidalPositions
         self.positions = kind(c.context, c.width)
-        self.norm = nn.LayerNorm(c.width, eps=c.eps) if c.embedding_norm else nn.Identity()
+        self.norm = make_norm(c.norm, c.width, c.eps) if c.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x: Tensor, past: int = 0) -> Tensor:
@@ -119,21 +137,39 @@ class Placed(nn.Module):
         return out
 
 
+def _feed_forward(c: TransformerConfig, inner: int, *, sequence_first: bool = False) -> nn.Module:
+    return make_feed_forward(
+        c.feed_forward,
+        c.width,
+        inner,
+        activation=c.activation,
+        experts=c.experts,
+        chosen=c.chosen,
+        sequence_first=sequence_first,
+    )
+
+
+def _encoder_layer(c: TransformerConfig) -> EncoderLayer:
+    attention = make_attention(c.attention, c.width, c.heads, window=c.window, dropout=0.0)
+    return EncoderLayer(c, attention, _feed_forward(c, c.inner, sequence_first=True))
+
+
 class Encoder(nn.Module):
     """Embedded tokens to what the decoder attends to."""
 
     def __init__(self, c: TransformerConfig) -> None:
         super().__init__()
+        self.attention = c.attention
         self.placed = Placed(c)
-        self.layers = nn.ModuleList(EncoderLayer(c) for _ in range(c.layers))
-        self.norm = nn.LayerNorm(c.width, eps=c.eps) if c.pre_norm else nn.Identity()
+        self.layers = nn.ModuleList(_encoder_layer(c) for _ in range(c.layers))
+        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """[batch, encoder_sequence, width] in and out."""
-        masked = mask_bias(attention_mask)
+        seen = seen_by(self.attention, attention_mask)
         x = self.placed(x).transpose(0, 1)
         for layer in self.layers:
-            x = layer(x, masked)
+            x = layer(x, seen)
         out: Tensor = self.norm(x).transpose(0, 1)
         return out
 
@@ -144,8 +180,10 @@ class Decoder(nn.Module):
     def __init__(self, c: TransformerConfig) -> None:
         super().__init__()
         self.placed = Placed(c)
-        self.layers = nn.ModuleList(DecoderLayer(c) for _ in range(c.decoder_layers))
-        self.norm = nn.LayerNorm(c.width, eps=c.eps) if c.pre_norm else nn.Identity()
+        self.layers = nn.ModuleList(
+            decoder_layer(c, _feed_forward(c, c.decoder_inner)) for _ in range(c.decoder_layers)
+        )
+        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
 
     def forward(self, x: Tensor, past: Past, masked: Tensor | None) -> Tensor:
         """[batch, sequence, width] in and out."""

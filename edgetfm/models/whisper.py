@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.layers.feed_forward import ACTIVATIONS
+from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.sinusoids import sinusoids
 from edgetfm.layers.whole_attention import WholeAttention
 from edgetfm.models._config import check_config
@@ -36,8 +36,8 @@ from edgetfm.models._hf import Reader
 from edgetfm.models._layers import (
     LAYER_NAMES,
     LAYER_SHAPES,
-    DecoderLayer,
     EncoderLayer,
+    decoder_layer,
     sizes_from_hf,
     sizes_to_hf,
 )
@@ -83,8 +83,8 @@ class WhisperConfig:
         )
         check_head_size(self)
 
-    pre_norm = True
-    """A layer normalizes what goes into its parts."""
+    norm = "layer"
+    norm_place = "pre"
     least = 0
     """A sound may be as short as can be: it is padded to all frames."""
     convolutions = ()
@@ -118,7 +118,12 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv1d(c.width, c.width, kernel_size=3, stride=2, padding=1)
         self.activation = ACTIVATIONS["gelu"]
         self.register_buffer("positions", sinusoids(c.frames, c.width, to_the_last=True))
-        self.layers = nn.ModuleList(EncoderLayer(c, WholeAttention) for _ in range(c.layers))
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                c, WholeAttention(c.width, c.heads), FeedForward(c.width, c.inner, c.activation)
+            )
+            for _ in range(c.layers)
+        )
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
@@ -139,7 +144,10 @@ class Decoder(nn.Module):
     def __init__(self, c: WhisperConfig) -> None:
         super().__init__()
         self.positions = nn.Embedding(c.context, c.width)
-        self.layers = nn.ModuleList(DecoderLayer(c) for _ in range(c.decoder_layers))
+        self.layers = nn.ModuleList(
+            decoder_layer(c, FeedForward(c.width, c.decoder_inner, c.activation))
+            for _ in range(c.decoder_layers)
+        )
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         self.dropout = nn.Dropout(c.dropout)
 

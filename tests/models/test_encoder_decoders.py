@@ -20,6 +20,7 @@ from edgetfm.signature import PAST, PRESENT, Feeds, Signature
 from edgetfm.sources import eager, open_source
 from tests.encoder_decoders import (
     ENCODER_DECODERS,
+    VOCABULARY,
     make_tiny_encoder_decoder,
     ragged_feeds,
 )
@@ -289,3 +290,47 @@ def test_a_config_comes_back_from_hugging_faces_form(
     again = family.from_hf.config({**said, **full}, source.task)
     assert again == config
     assert hasattr(transformers, said["architectures"][0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"norm": "rms", "norm_place": "pre", "feed_forward": "swiglu", "attention": "sparse"},
+        {"feed_forward": "moe", "experts": 3, "attention": "linear", "positions": "learned"},
+    ],
+    ids=lambda words: words["feed_forward"],
+)
+def test_a_transformer_of_chosen_parts_is_its_graphs(words: dict[str, Any]) -> None:
+    family = family_named("transformer")
+    config = family.config(
+        vocabulary=VOCABULARY, width=32, layers=1, decoder_layers=1, heads=4, decoder_heads=4,
+        inner=32, decoder_inner=24, window=8, **words,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    module = family.build(config, "translation").eval()
+    for name, weight in module.named_parameters():
+        torch.nn.init.normal_(weight, std=0.3, mean=float(name.endswith("norm.weight")))
+    signature = Signature(family.inputs(config, ""), family.outputs(config, ""))
+    feeds = ragged_feeds(signature, read=[40, 9], written=[6, 6])
+    answer = eager(module)(feeds)["logits"]
+    mask, given = feeds["attention_mask"], {}
+    for stage in family.stages:
+        graph = to_onnx(
+            stage.part(module), stage.inputs(config, ""), outputs := stage.outputs(config, "")
+        )
+        proto = ir.serde.serialize_model(graph).SerializeToString()
+        session = ort.InferenceSession(proto)
+        taken = {"input_ids": feeds["input_ids"], "attention_mask": mask}
+        if given:
+            past = (t for t in stage.inputs(config, "") if t.name.startswith(PAST))
+            taken = {
+                **{t.name: np.zeros((2, int(t.shape[1]), 0, int(t.shape[3])), "f") for t in past},
+                "encoder_attention_mask": mask,
+                "encoder_hidden_states": given["last_hidden_state"],
+                "input_ids": feeds["decoder_input_ids"],
+                "use_cache_branch": np.array([False]),
+            }
+        names = [t.name for t in outputs]
+        given = dict(zip(names, session.run(names, taken), strict=True))
+    assert distance(given["logits"], answer) < LIMIT
