@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,7 +71,8 @@ def generation_options(body: Body) -> Body:
             "prompt_lookup_num_tokens",
             type=int,
             metavar="N",
-            help="Guess up to N tokens from what was said before: faster where text repeats.",
+            help="Guess up to N tokens from what was said before: faster where text repeats. The "
+            "answer is the same in fp32; in int4 and int8 nearly equal tokens may fall otherwise.",
         ),
     )
     for option in reversed(options):
@@ -91,6 +94,16 @@ def refuse(options: Mapping[str, Any], task: str) -> None:
         raise InputError(
             f"{', '.join(given)} {verb} for text-generation, and this bundle does {task}"
         )
+
+
+@contextmanager
+def noted(out: Output) -> Iterator[None]:
+    """What is warned of inside is told as a note."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in said:
+        out.note(f"note: {warning.message}")
 
 
 def say(out: Output, stream: Stream) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from edgetfm.cli._generation import chosen, generation_options, say
+from edgetfm.cli._generation import chosen, generation_options, noted, say
 from edgetfm.cli._output import Output
 from edgetfm.cli._verb import run_options, verb
 from edgetfm.errors import InputError
@@ -44,7 +44,9 @@ def command(
     talk = Conversation(writer, writer.defaults.changed(**chosen(options)), system=system)
     for text in _typed(out) if sys.stdin.isatty() else _piped():
         before = talk.left_out
-        with talk.answer(text) as stream, _stopped_by_interrupt(stream.stop):
+        with noted(out):
+            begun = talk.answer(text)
+        with begun as stream, _stopped_by_interrupt(stream.stop):
             say(out, stream)
         if talk.left_out > before:
             out.note("note: the first messages no longer fit the model's context")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgetfm.cli._generation import generation_options, say
+from edgetfm.cli._generation import generation_options, noted, say
 from edgetfm.cli._output import Output
 from edgetfm.cli._pictures import check_pictures, options_of, told
 from edgetfm.cli._verb import run_options, verb
@@ -77,11 +76,8 @@ def command(
     named = {**options_of(task, labels), **given}
     answers = []
     for item in _items(inputs, whole):
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", UserWarning)
+        with noted(out):  # that a text was cut, for one
             answer = pipe(item if context is None else (item, context), **named)
-        for warning in said:  # a text that was cut, for one
-            out.note(f"note: {warning.message}")
         answer = told(item, answer, pictures)
         answers.append({"input": item, "output": answer})
         out.line(answer_text(item, answer))
@@ -103,7 +99,9 @@ def _generate(
     answers = []
     for prompt in prompts:
         asked: Any = [{"role": "user", "content": prompt}] if chat else prompt
-        with pipe.stream(asked if context is None else (asked, context), **options) as s:
+        with noted(out):
+            stream = pipe.stream(asked if context is None else (asked, context), **options)
+        with stream as s:
             say(out, s)
         tokens = {"prompt": s.prompt_tokens, "generated": len(s.tokens)}
         output = [{NAMES.get(pipe.task, "generated_text"): s.text}]

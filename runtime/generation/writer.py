@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
@@ -22,6 +23,10 @@ Prompt = str | Sequence[Message]
 """A text to go on from, or a chat whose next message is wanted."""
 
 
+EXACT = ("fp32",)
+"""Precisions in which guesses change no token: activations are not rounded."""
+
+
 class Writer:
     """A bundle that generates text, ready to; `defaults` are the model's own options."""
 
@@ -29,6 +34,7 @@ class Writer:
         self.encoder = encoder
         self.decoder = Decoder(model)
         self.generator = Generator(self.decoder)
+        self._guesses_may_differ = model.precision not in EXACT
         self.text_of = Detokenizer(encoder.tokenizer)
         self.defaults = GenerationOptions.of_model(generation_config(model), eos=self.decoder.eos)
 
@@ -61,7 +67,15 @@ class Writer:
     def row(
         self, prompt: Prompt, options: GenerationOptions, *, number: int = 0, **variables: Any
     ) -> Row:
-        """An answer to be written."""
+        """An answer to be written. A UserWarning says, once, what its options cannot promise."""
+        if options.prompt_lookup_num_tokens and self._guesses_may_differ:
+            self._guesses_may_differ = False
+            warnings.warn(
+                f"guesses are checked by kernels that round differently from those of one token, "
+                f"and {self.decoder.model.precision} makes that larger: where two tokens are about "
+                "equally likely, the answer may not be the one without guesses",
+                stacklevel=2,
+            )
         completes = isinstance(prompt, str)
         ids = self.ids(prompt, **variables)
         return Row(ids, options, self.text_of, completes=completes, number=number)

@@ -148,6 +148,25 @@ def test_a_stop_string_across_tokens_ends_the_answer_before_it(bundle: Path, ask
     assert out == whole[: whole.index(stop)] + "\n"
 
 
+def test_guesses_that_may_tip_a_choice_are_noted_once(
+    bundle: Path, ask: Ask, tmp_path: Path
+) -> None:
+    """Of a variant that rounds its activations: the same graph under int4's name will do."""
+    words = ["--lookup", 4, "--max-new-tokens", 4]
+    _, err = ask("run", bundle, "The water", "The", *words)
+    assert err == ""
+    rounded = tmp_path / "rounded"
+    shutil.copytree(bundle, rounded)
+    text = (rounded / "edgetfm.json").read_text()
+    (rounded / "edgetfm.json").write_text(text.replace('"fp32"', '"int4"'))
+    out, err = ask("run", rounded, "The water", "The", *words)
+    assert out.count("\n") == 2
+    assert err.count("note: guesses are checked by kernels that round differently") == 1
+    assert "int4" in err
+    _, err = ask("chat", rounded, *words, typed="Hi\nGo on\n")
+    assert err.count("note: guesses") == 1
+
+
 def test_options_of_generation_are_refused_elsewhere() -> None:
     _generation.refuse({"temperature": None, "stop_strings": (), "chat": False}, "fill-mask")
     with pytest.raises(InputError, match="--temperature, --chat are for text-generation"):
