@@ -148,7 +148,7 @@ def _rows(output: Output, array: Array, mask: Array | None) -> Array:
     values = np.moveaxis(values, output.class_axis, -1)
     if output.kind == "span" and mask is not None:
         return np.where(mask.astype(bool), values, _MASKED)
-    if output.per_token and mask is not None:
+    if output.per_token and mask is not None and not mask.all():
         return np.asarray(values[mask.astype(bool)])
     return values.reshape(-1, values.shape[-1])
 

@@ -109,9 +109,10 @@ def variant_step_rungs(
     parts, tokens = Comparison(subject.task.outputs), Comparison(subject.task.outputs)
     for feeds, whole, truth in zip(judged, answers, wanted, strict=True):
         mask, ids = feeds["attention_mask"], feeds["input_ids"]
-        halves = np.maximum(mask.sum(axis=1) // 2, 1)
+        lengths = mask.sum(axis=1)
+        halves, prompts = np.maximum(lengths // 2, 1), np.maximum(lengths - lengths // 4, 1)
         parts.add(_rows_in_two(session, feeds, whole, halves), truth, mask, ids)
-        tokens.add(token_by_token(session, feeds, whole, halves), truth, mask, ids)
+        tokens.add(token_by_token(session, feeds, whole, prompts), truth, mask, ids)
     return rungs + [
         rung(
             f"{precision} {how}",
