@@ -180,8 +180,12 @@ def make_tiny_writer(kind: str, folder: Path, words: list[str], **config: Any) -
     ).save_pretrained(folder)
     if kind == "whisper":
         file = folder / "generation_config.json"
-        last = {"no_timestamps_token_id": number["<|notimestamps|>"], "suppress_tokens": [2]}
-        file.write_text(json.dumps({**json.loads(file.read_text()), **last}))
+        more = {
+            "no_timestamps_token_id": number["<|notimestamps|>"],
+            "suppress_tokens": [2],
+            "begin_suppress_tokens": [0],
+        }
+        file.write_text(json.dumps({**json.loads(file.read_text()), **more}))
     return folder
 
 
