@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType, dequantize, quantize
+from safetensors.numpy import load_file, save_file
 
 from edgetfm import export_model, load, quantize_bundle, verify_bundle
 from edgetfm.bundle import open_bundle
@@ -102,6 +104,26 @@ def test_products_that_lose_most_get_8_bits_until_the_budget_holds(
     again = quantize_bundle(random_llama, tmp_path / "again", recipe=made.path, samples=32).path
     for name in ("onnx/model_q4.onnx", "edgetfm.json", "vectors.npz"):
         assert (again / name).read_bytes() == (made.path / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_weights_in_blocks_of_llama_cpp_are_repacked(
+    tiny_decoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A random model is outside the budget in 4 bits, unless its weights have no more."""
+    source = tiny_decoder("llama", tmp_path / "source")
+    weights = load_file(source / "model.safetensors")
+    four = GGMLQuantizationType.Q4_0
+    for name, weight in weights.items():
+        if weight.ndim == 2:
+            weights[name] = np.asarray(dequantize(quantize(weight, four), four), np.float32)
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    made = export_model(source, tmp_path / "bundle", quantize="int4", samples=16)
+    (shipped,) = (t for t in made.tried if t["name"] == "int4")
+    assert shipped["measures"]["logits"]["kl"] < 0.01
+    assert (shipped["recipe"]["rounding"], shipped["recipe"]["block_size"]) == ("nearest", 32)
+    assert shipped["recipe"]["by_block"] == []
+    assert any("without a second rounding" in note for note in made.notes)
 
 
 @pytest.mark.slow
