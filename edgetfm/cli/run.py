@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 @click.option("--context", help="The text a question is about (question-answering).")
 @click.option("--labels", help="Labels to choose from, commas between (zero-shot pictures).")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Where masks and depths go.")
+@click.option(
+    "--attention",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="An .html page to write: which tokens the model looks at.",
+)
 @generation_options
 @written_options
 @click.option("--chat", is_flag=True, help="Each INPUT is a message to a model that chats.")
@@ -45,6 +50,7 @@ def command(
     context: str | None,
     labels: str | None,
     pictures: Path | None,
+    attention: Path | None,
     chat: bool,
     precision: str | None,
     threads: int | None,
@@ -69,6 +75,12 @@ def command(
         raise InputError(f"--context is for question-answering, and this bundle does {task}")
     check_pictures(task, pictures)
     given = given_of(pipe, {**options, "chat": chat})
+    if attention is not None:
+        from edgetfm.cli._attention import draw_attention
+
+        inputs, whole = tuple(_items(inputs, whole)), []  # stdin is read once
+        shown = [item if context is None else (item, context) for item in inputs]
+        draw_attention(pipe, shown, attention)
     if task in ("text-generation", *TEXTS):
         given.pop("chat", None)
         _generate(out, pipe, _items(inputs, whole), chat, given, context)
