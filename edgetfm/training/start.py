@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from edgetfm import assets
 from edgetfm.errors import InputError
 from edgetfm.models._family import Family
 from edgetfm.sources import _weights
+from edgetfm.training.data.named import start_folder
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_start(folder: str, family: Family, task: str) -> Start:
     """
     from edgetfm.sources import checkpoint
 
-    path = Path(folder)
+    path = start_folder(folder)
     if not path.is_dir():
         raise InputError(f"start is '{folder}', which is no folder of a model")
     weights = _weights.open_weights(_weights.weight_files(path))

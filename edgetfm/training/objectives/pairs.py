@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgetfm.training.config import TrainConfig
+from edgetfm.training.data.named import start_folder
 from edgetfm.training.data.parts import PARTS, Part, fingerprint, parted
 from edgetfm.training.data.tables import read_texts_of
 from edgetfm.training.objectives._objective import IGNORED, Batch, DataFacts, Rows
@@ -88,7 +89,7 @@ def decoder_start(tokenizer: TextTokenizer, config: TrainConfig) -> int:
     """What a text begins with: as the model that is started from says, else the padding token."""
     from edgetfm.assets import read_json
 
-    said = read_json(Path(config.start) / "generation_config.json") if config.start else {}
+    said = read_json(start_folder(config.start) / "generation_config.json") if config.start else {}
     known = said.get("decoder_start_token_id")
     return known if isinstance(known, int) else tokenizer.number("pad")
 
