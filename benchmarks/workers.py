@@ -96,13 +96,15 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        stdin, _ = self._pipes()
+        stdin, stdout = self._pipes()
         try:
             stdin.close()  # the worker's loop ends with its input
             self.process.wait(timeout=20)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
+        finally:
+            stdout.close()
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         if self.process.stdin is None or self.process.stdout is None:
