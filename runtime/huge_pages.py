@@ -60,14 +60,17 @@ def _anonymous() -> list[Region] | None:
 
 
 def _without(regions: Iterable[Region], others: list[Region]) -> Iterator[Region]:
-    """The parts of regions that no other covers; both in order."""
+    """The parts of regions that no other covers; both in order, as their parts are."""
+    first = 0
     for start, end in regions:
-        for low, high in others:
-            if high <= start or low >= end:
-                continue
+        while first < len(others) and others[first][1] <= start:
+            first += 1
+        at = first
+        while at < len(others) and others[at][0] < end:
+            low, high = others[at]
             if low > start:
                 yield start, low
-            start = max(start, high)
+            start, at = max(start, high), at + 1
         if start < end:
             yield start, end
 
