@@ -25,7 +25,8 @@ class GenerationOptions:
     become less likely. stop_strings: text that ends the answer and is not part of it. seed: the
     same seed, the same text, whatever the batch; None draws one. eos_token_id: tokens that end an
     answer. prompt_lookup_num_tokens: at most so many tokens are guessed from what the text has
-    said before and verified at once (batch 1), 0 is none; the answer is the same.
+    said before and verified at once (batch 1), 0 is none; the answer is the same in fp32, and where
+    activations are rounded but for tokens that are about equally likely.
     max_matching_ngram_size: how many tokens in a row must be alike for a guess.
     """
 
