@@ -129,6 +129,21 @@ class RowsFrom:
 
 
 @dataclass(frozen=True)
+class Unfold:
+    """Make one matrix [kernel * inputs, outputs] of every convolution over time that matches."""
+
+    pattern: str
+
+    def __call__(self, weights: Weights) -> Weights:
+        return {
+            n: w.permute(2, 1, 0).reshape(-1, w.shape[0])
+            if w.ndim == 3 and re.search(self.pattern, n)
+            else w
+            for n, w in weights.items()
+        }
+
+
+@dataclass(frozen=True)
 class ZeroBias:
     """Give a bias of zeros to every weight that matches and has none.
 
@@ -160,7 +175,9 @@ class When:
         return weights
 
 
-WeightRule = Rename | Drop | Transpose | SwapAxes | Pack | AddOne | RowsFrom | ZeroBias | When
+WeightRule = (
+    Rename | Drop | Transpose | SwapAxes | Pack | AddOne | RowsFrom | Unfold | ZeroBias | When
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgetfm.layers.convolution import TimeConvolution
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.sinusoids import sinusoids
 from edgetfm.layers.whole_attention import WholeAttention
@@ -31,7 +32,7 @@ from edgetfm.models._encoder_decoder import (
     step_inputs,
     whole_outputs,
 )
-from edgetfm.models._family import Family, FromHF, Rename, Stage, ZeroBias
+from edgetfm.models._family import Family, FromHF, Rename, Stage, Unfold, ZeroBias
 from edgetfm.models._hf import Reader
 from edgetfm.models._layers import (
     LAYER_NAMES,
@@ -114,8 +115,8 @@ class Encoder(nn.Module):
 
     def __init__(self, c: WhisperConfig) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(c.mels, c.width, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv1d(c.width, c.width, kernel_size=3, stride=2, padding=1)
+        self.conv1 = TimeConvolution(c.mels, c.width)
+        self.conv2 = TimeConvolution(c.width, c.width, stride=2)
         self.activation = ACTIVATIONS["gelu"]
         self.register_buffer("positions", sinusoids(c.frames, c.width, to_the_last=True))
         self.layers = nn.ModuleList(
@@ -129,8 +130,8 @@ class Encoder(nn.Module):
 
     def forward(self, input_features: Tensor) -> Tensor:
         """[batch, mels, 2 * frames] to [batch, frames, width]."""
-        x = self.activation(self.conv1(input_features))
-        x = self.activation(self.conv2(x)).transpose(1, 2)
+        x = self.activation(self.conv1(input_features.transpose(1, 2)))
+        x = self.activation(self.conv2(x))
         x = self.dropout(x + self.positions)
         for layer in self.layers:
             x = layer(x)
@@ -257,6 +258,7 @@ FAMILY = Family(
             Rename(r"^encoder\.embed_positions\.weight$", "encoder.positions"),
             Rename(r"\.embed_positions\.", ".positions."),
             Rename(r"^((en|de)coder)\.layer_norm\.", r"\1.norm."),
+            Unfold(r"\.conv[12]\.weight$"),
             *LAYER_NAMES,
             ZeroBias(r"\.(k|key)$"),  # keys have no bias: it would change no score's rank
             *LAYER_SHAPES,

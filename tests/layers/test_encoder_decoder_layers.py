@@ -8,9 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edgetfm.layers.attention import SelfAttention
+from edgetfm.layers.convolution import TimeConvolution
 from edgetfm.layers.cross_attention import CrossAttention, cross_bias
 from edgetfm.layers.relative_bias import DistanceBias
 from edgetfm.layers.sinusoids import SinusoidalPositions, sinusoids
+from edgetfm.layers.whole_attention import WholeAttention
+from edgetfm.models._family import Unfold
 
 
 def test_cross_attention_is_torchs_own() -> None:
@@ -75,3 +79,24 @@ def test_sinusoids_are_whispers_own_up_to_float32() -> None:
 
     wanted = theirs(1500, 64)  # angles in float32, up to 1500: 1e-4 away
     torch.testing.assert_close(sinusoids(1500, 64, to_the_last=True), wanted, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_over_time_is_torchs_own(stride: int) -> None:
+    torch.manual_seed(0)
+    theirs = nn.Conv1d(6, 10, 3, stride=stride, padding=1)
+    ours = TimeConvolution(6, 10, stride=stride)
+    ours.load_state_dict(Unfold("weight")(dict(theirs.state_dict())))
+    x = torch.randn(3, 6, 8)
+    torch.testing.assert_close(ours(x.transpose(1, 2)).transpose(1, 2), theirs(x))
+
+
+def test_attention_without_a_mask_is_attention() -> None:
+    torch.manual_seed(0)
+    ours, usual = WholeAttention(24, 3), SelfAttention(24, 3)
+    usual.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 7, 24)
+    torch.testing.assert_close(ours(x), usual(x.transpose(0, 1)).transpose(0, 1))
+    before = ours(x)
+    ours.fold_scale()
+    torch.testing.assert_close(ours(x), before, rtol=1e-5, atol=1e-6)
