@@ -18,6 +18,7 @@ from edgetfm.export import to_onnx
 from edgetfm.layers.attention import MASKED, SelfAttention, mask_bias
 from edgetfm.layers.experts import MixtureOfExperts, balance_loss
 from edgetfm.layers.feed_forward import GatedFeedForward
+from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
 from edgetfm.layers.linear_attention import LinearSelfAttention
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.parts import around, make_feed_forward, make_norm
@@ -264,3 +265,23 @@ def test_padding_does_not_count_whichever_axis_is_first() -> None:
 
 def test_a_model_without_experts_is_in_balance() -> None:
     assert float(balance_loss(nn.Linear(2, 2))) == 0.0
+
+
+@settings(deadline=None, max_examples=10)
+@given(sequence=st.integers(1, 12), share=st.sampled_from([1, 2, 4]))
+def test_grouped_queries_are_torchs_own_causal_attention(sequence: int, share: int) -> None:
+    attention: Any = wide(GroupedQueryAttention(WIDTH, 4, 4 // share, 6, scale=6**-0.5))
+    x = torch.randn(2, sequence, WIDTH)
+    nothing = torch.zeros(2, 4 // share, 0, 6)
+    timeline = Timeline.of_mask(torch.ones(2, sequence, dtype=torch.int64))
+    got, _ = attention(x, timeline, (nothing, nothing), None)
+    sizes = [4 * 6, 24 // share, 24 // share]
+    query, key, value = (
+        part.reshape(2, sequence, -1, 6).transpose(1, 2)
+        for part in attention.qkv(x).split(sizes, dim=-1)
+    )
+    mixed = functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, enable_gqa=True
+    )
+    wanted = attention.out(mixed.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
