@@ -8,6 +8,7 @@ in the order a reader meets them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapter.conftest import tiny_of_type as tiny_of_type
+from tests.encoder_decoders import make_tiny_writer
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +32,9 @@ AUDIO = ("docs/audio.md",)
 PICTURES = ("docs/pictures.md",)
 SOURCES = ("docs/sources.md",)
 GENERATION = ("docs/generation.md",)
+TRAINING = ("docs/training.md",)
+SPEECH = ("docs/speech.md",)
+TRANSLATION = ("docs/translation.md",)
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,41 @@ def test_generation_works_as_written(
     assert read_out(GENERATION[0], tmp_path / "work", environment) == 7
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "kind", "name", "steps"),
+    [
+        (TRANSLATION[0], "t5-gated", "google-t5/t5-small", 5),
+        (SPEECH[0], "whisper", "openai/whisper-tiny.en", 6),
+    ],
+)
+def test_texts_about_a_source_work_as_written(
+    page: str, kind: str, name: str, steps: int, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """On tiny random models."""
+    from tests.conftest import CORPUS
+
+    work = tmp_path / "work"
+    words = re.findall(r"\w+|[^\w\s]+", " ".join(CORPUS))
+    make_tiny_writer(kind, work / name, words)
+    assert read_out(page, work, environment) == steps
+
+
+@pytest.mark.slow
+def test_training_works_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
+    launcher = tmp_path / "bin" / "accelerate"
+    launcher.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m accelerate.commands.accelerate_cli "$@"\n'
+    )
+    launcher.chmod(0o755)
+    work = tmp_path / "work"
+    work.mkdir()
+    assert read_out(TRAINING[0], work, environment) == 7
+    metrics = json.loads((work / "runs" / "long" / "metrics.json").read_text())
+    assert metrics["complete"] is False
+    assert metrics["steps"] > 0
+
+
 def test_every_page_is_walked() -> None:
     walked = {
         ROOT / page
@@ -226,6 +266,9 @@ def test_every_page_is_walked() -> None:
             *PICTURES,
             *SOURCES,
             *GENERATION,
+            *TRAINING,
+            *SPEECH,
+            *TRANSLATION,
         )
     }
     with_commands = {p for p in DOCS if any(b.language == "console" for b in blocks(p))}
