@@ -16,7 +16,7 @@ from edgetfm.training import TrainResult, load_config, train
 from edgetfm.training.config import shipped_configs
 from tests.training.worlds import judged_texts, spoken_tones, text_folder, turned_pairs
 
-DECODER = {"width": 32, "layers": 2, "heads": 4, "inner": 64}
+DECODER = {"width": 32, "layers": 2, "heads": 2, "inner": 64}
 PAIR = {"width": 32, "layers": 1, "decoder_layers": 1, "heads": 4, "inner": 64}
 BOTH = {"decoder_heads": 4, "decoder_inner": 64}
 
@@ -59,11 +59,11 @@ class Trial:
 TRIALS = {
     "gpt-shakespeare": Trial("texts", DECODER, 1.8, 6, quantize="int4"),
     "llama-shakespeare": Trial(
-        "texts", DECODER | {"kv_heads": 2, "head_size": 8}, 2.1, 6, quantize="int4"
+        "texts", DECODER | {"kv_heads": 1, "head_size": 16}, 2.1, 6, quantize="int4"
     ),
     "moe-shakespeare": Trial(
         "texts",
-        DECODER | {"kv_heads": 2, "head_size": 8, "inner": 32, "experts": 4},
+        DECODER | {"kv_heads": 1, "head_size": 16, "inner": 32, "experts": 4},
         2.1,
         6,
         quantize="int8-weight",
@@ -71,7 +71,12 @@ TRIALS = {
     "memory-shakespeare": Trial("texts", DECODER | {"memory": 16}, 1.8, 6, quantize="int8-weight"),
     "bert-shakespeare": Trial("texts", DECODER | {"dropout": 0.0}, 1.2, 8),
     "bert-movie-reviews": Trial(
-        "judged", DECODER | {"dropout": 0.0}, 0.1, 5, others={"start": "", "layer_decay": 1.0}
+        "judged",
+        DECODER | {"dropout": 0.0},
+        0.1,
+        5,
+        quantize="int8-weight",
+        others={"start": "", "layer_decay": 1.0},
     ),
     "t5-shakespeare": Trial("texts", PAIR | {"head_size": 8}, 3.8, 6, vocabulary=400),
     "transformer-pairs": Trial("pairs", PAIR | BOTH, 1.3, 12, length=16, vocabulary=400),
