@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edgetfm.errors import SourceError
 from edgetfm.layers.attention import SelfAttention, mask_bias
 from edgetfm.layers.cross_attention import CrossAttention
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
@@ -75,6 +76,11 @@ class T5Config:
             divides=(),
         )
         check_head_size(self)
+        if self.buckets < 4 or self.furthest <= self.buckets // 2:
+            raise SourceError(
+                f"{self.buckets} buckets for distances up to {self.furthest}: expected at least 4, "
+                "and fewer than twice the furthest distance"
+            )
 
     norm = "rms"
     norm_place = "pre"

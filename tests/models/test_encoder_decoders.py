@@ -229,6 +229,9 @@ def test_every_model_type_of_an_encoder_decoder_is_tested() -> None:
         ("bart", {"activation_function": "mish"}, "activation_function is 'mish'"),
         ("t5", {"feed_forward_proj": "gated-mish"}, "feed_forward_proj: act is 'mish'"),
         ("t5", {"d_kv": 12}, "12 units"),
+        ("t5", {"relative_attention_num_buckets": 2}, "2 buckets for distances up to 128"),
+        ("t5", {"relative_attention_max_distance": 16}, "32 buckets for distances up to 16"),
+        ("bart", {"decoder_layers": 5000}, "decoder_layers is 5000, expected at most 1000"),
         ("whisper", {"d_model": 33}, "d_model"),
     ],
 )
