@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,9 +112,13 @@ def _evidence(opened: Source | Foreign, preprocessor: Preprocessor, goal: Goal) 
     if opened.cases:
         return of_examples(opened.cases, opened.examples, signature, goal)
     long = LONG_TEXT if opened.route == "adapter" else 0
+    notes: tuple[str, ...] = ()
     if task.generates and not task.seq2seq:
-        long = max(long, long_prompt(getattr(opened.config, "window", 0)))
-    return gather(
+        window = getattr(opened.config, "window", 0)
+        long = max(long, long_prompt(window))
+        if long <= window < opened.config.longest:
+            notes = (f"its window of {window} tokens is longer than any text it was proven on",)
+    found = gather(
         preprocessor,
         signature,
         task,
@@ -122,3 +127,4 @@ def _evidence(opened: Source | Foreign, preprocessor: Preprocessor, goal: Goal) 
         long=long,
         generation=opened.generation,
     )
+    return replace(found, notes=(*found.notes, *notes))

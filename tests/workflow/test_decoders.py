@@ -158,3 +158,14 @@ def _ids(bundle: Path) -> np.ndarray:
     tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
     text = "The river rose in the night, and in the morning the mill was gone."
     return np.array([tokenizer.encode(text).ids], np.int64)
+
+
+@pytest.mark.slow
+def test_a_window_longer_than_any_text_asked_is_said(
+    tiny_decoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = tiny_decoder(
+        "mistral", tmp_path / "source", sliding_window=999, max_position_embeddings=2048
+    )
+    made = export_model(source, tmp_path / "bundle")
+    assert any("window of 999 tokens is longer" in note for note in made.notes)
