@@ -69,6 +69,7 @@ def open_ctranslate2(place: Path, task: str | None = None, *, route: str | None 
     }
     return replace(
         source,
+        kind="ctranslate2",
         name=place.name,
         provenance=provenance,
         build_module=lambda: kept.using(source.build_module),

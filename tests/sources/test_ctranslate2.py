@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import transformers
 
 from edgetfm.errors import SourceError
+from edgetfm.sources import open_source
 from edgetfm.sources.ctranslate2 import convert, is_ctranslate2
 
 SPECIAL = ("endoftext", "startoftranscript", "en", "startofprev", "notimestamps")
@@ -139,3 +142,23 @@ def test_another_layout_is_refused(tiny_whisper: Any, tmp_path: Path) -> None:
     file.write_bytes(struct.pack("<I", 99) + file.read_bytes()[4:])
     with pytest.raises(SourceError, match="it starts with 99, known are 5, 6"):
         convert(tmp_path, tmp_path / "made")
+
+
+@pytest.mark.slow
+def test_a_real_folder_is_a_source_while_it_is_used(
+    whisper_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = made_folders()
+    source = open_source(whisper_folder)
+    assert (source.kind, source.task) == ("ctranslate2", "automatic-speech-recognition")
+    assert source.provenance["sha256"].keys() == {"model.bin"}
+    assert made_folders() != before
+    assert sum(p.numel() for p in source.module().parameters()) > 37_000_000
+    del source
+    gc.collect()
+    assert made_folders() == before
+
+
+def made_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("edgetfm-*"))
