@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from edgetfm.bundle import BundleWriter, open_bundle
+from edgetfm.bundle import BundleWriter, Manifest, open_bundle
 from edgetfm.errors import InputError
 from edgetfm.foreign.files import is_foreign
 from edgetfm.foreign.model import check_output, open_foreign
@@ -21,6 +21,7 @@ from edgetfm.search.goal import AnyPath, Goal, Wanted
 from edgetfm.search.metric import bind_metric, read_metric
 from edgetfm.search.pair_evidence import write_targets
 from edgetfm.search.variants import choose, finish
+from edgetfm.tasks import Task
 from edgetfm.vectors import VECTOR_FILES, read_vectors
 from edgetfm.workflow.build import build_bundle
 from edgetfm.workflow.made import ExportResult, made_result, versions
@@ -89,7 +90,7 @@ def quantize_bundle(
             subject=subject,
             evidence=evidence,
             signatures={name: c.signature for name, c in known.items()},
-            budget=goal.budget or manifest.budget or kind.budget_of(goal.quantize),
+            budget=goal.budget or _asked_for(manifest, kind) or kind.budget_of(goal.quantize),
             progress=progress,
             notes=list(evidence.notes),
         )
@@ -113,3 +114,9 @@ def quantize_bundle(
         )
         result = finish(draft, made, keep_fp32=keep_fp32 or in_place)
     return made_result(result, draft, started)
+
+
+def _asked_for(manifest: Manifest, task: Task) -> str:
+    """The budget that a bundle was given, '' where it is a default: each precision has its own."""
+    defaults = (task.budget, *task.budgets.values())
+    return "" if manifest.budget in defaults else manifest.budget

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from edgetfm import export_model, load, quantize_bundle, verify_bundle
 from edgetfm.bundle import open_bundle
+from edgetfm.errors import BudgetError
 from edgetfm.sources._reference import load_gguf
 from tests.conftest import CORPUS
 from tests.decoders import make_tiny_decoder
@@ -36,6 +37,8 @@ def test_a_decoder_is_proven_and_its_weights_made_smaller(
     for name in ("chat_template.jinja", "generation_config.json", "genai_config.json"):
         assert name in manifest.files
     assert verify_bundle(made.path).passed
+    with pytest.raises(BudgetError, match=r"outside the budget perplexity:0\.05,kl:0\.15:"):
+        quantize_bundle(made.path, tmp_path / "four", quantize="int4", samples=8)
 
 
 def test_a_decoder_is_proven_beyond_its_window_and_far_from_the_first_token(
