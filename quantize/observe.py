@@ -41,6 +41,10 @@ PIECE_BYTES = 192 << 20
 """What the statistics of the tensors that are observed together may take."""
 
 
+UNSEEN_ROWS = 64
+"""Rows without any direction that stand for what an expert nobody was sent to would read."""
+
+
 @dataclass
 class Activation:
     """What was seen of one tensor [..., channels].
@@ -85,7 +89,9 @@ class Activation:
         self._sum_every = max(1, rows // GRAM_ROWS)
 
     def add(self, rows: Matrix) -> None:
-        """Take in the rows of one item."""
+        """Take in the rows of one item; none of an item whose tokens all went to other experts."""
+        if not len(rows):
+            return
         self.low = np.minimum(self.low, rows.min(0))
         self.high = np.maximum(self.high, rows.max(0))
         if self.gram is not None and self.items % self._sum_every == 0:
@@ -107,7 +113,13 @@ class Activation:
             self.summed += len(rows)
 
     def settle(self) -> None:
-        """Add the rows that wait to the gram, and make it the sum over all tokens seen."""
+        """Add the rows that wait to the gram, and make it the sum over all tokens seen.
+
+        Of an expert that no token was sent to nothing is known: its inputs count alike.
+        """
+        if not self.rows:
+            shape = (UNSEEN_ROWS, self.channels)
+            self.add(np.random.default_rng(0).standard_normal(shape, np.float32))
         self._sum()
         if self.gram is not None and 0 < self.summed < self.rows:
             self.gram *= np.float32(self.rows / self.summed)
