@@ -36,7 +36,7 @@ def test_cross_attention_is_torchs_own() -> None:
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     st.integers(1, 40), st.integers(0, 400), st.booleans(), st.sampled_from([(32, 128), (8, 20)])
 )
