@@ -95,7 +95,8 @@ def gather(
     if goal.calibration is not None:
         data = paired(goal.calibration, task.senses, goal.samples)
     elif sample is not None:
-        data = replace(paired(sample, task.senses, goal.samples), name="the checkpoint's own sample")
+        own = paired(sample, task.senses, goal.samples)
+        data = replace(own, name="the checkpoint's own sample")
     fit, judge = split(data.items)
     if task.generates:
         return _of_windows(cases, preprocessor.text_encoder, signature, data)
