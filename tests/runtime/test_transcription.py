@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import edgetfm
 from edgetfm.cli import main
 from edgetfm.errors import InputError
 from edgetfm.runtime import Pipeline
+from edgetfm.runtime.transcription import Hearing, Transcriber
 from edgetfm.scoring.metrics import word_error_rate
 from edgetfm.sources.ctranslate2 import convert
 from tests.encoder_decoders import export_encoder_decoder
@@ -69,6 +71,40 @@ def test_short_sounds_together_are_heard_as_alone(tiny: Pipeline) -> None:
 def test_options_of_no_use_are_said(tiny: Pipeline, options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         tiny(np.zeros(RATE, np.float32), **options)
+
+
+@pytest.fixture(scope="module")
+def polyglot(tiny: Pipeline) -> Transcriber:
+    """The same random Whisper, told that some of its words are languages and tasks."""
+    one = tiny.asked.transcriber
+    said = {
+        **tiny.model.bundle.manifest.generation,
+        "language_tokens": {"<|en|>": 3, "<|de|>": 4, "<|fr|>": 5},
+        "task_tokens": {"transcribe": 6, "translate": 7},
+    }
+    return Transcriber(one.model, one.reader, one.text_of, said, {})
+
+
+def test_a_language_that_is_not_named_is_heard(polyglot: Transcriber) -> None:
+    random = np.random.default_rng(5)
+    waves = [random.normal(size=9000).astype(np.float32) for _ in range(3)]
+    hears = functools.partial(polyglot.plain, options=polyglot.defaults)
+    named = {name: hears(waves, Hearing(name)) for name in ("en", "de", "fr")}
+    assert len(set(map(tuple, named.values()))) == 3
+    heard = hears(waves, Hearing())
+    for i, wave in enumerate(waves):
+        encoded = polyglot.model.encode(polyglot.reader([wave]))
+        scores = polyglot.model.first(encoded)[0, [3, 4, 5]]
+        assert heard[i] == named[("en", "de", "fr")[int(scores.argmax())]][i]
+    assert hears(waves, Hearing("de", "translate")) != named["de"]
+
+
+def test_an_unknown_language_or_task_is_said_with_those_there_are(polyglot: Transcriber) -> None:
+    wave = [np.zeros(9000, np.float32)]
+    with pytest.raises(InputError, match="language is 'xx', it may be en, de, fr"):
+        polyglot.plain(wave, Hearing("xx"), polyglot.defaults)
+    with pytest.raises(InputError, match="task is 'sing', it may be transcribe, translate"):
+        polyglot.plain(wave, Hearing("en", "sing"), polyglot.defaults)
 
 
 # --- a real one -----------------------------------------------------------------------------------
