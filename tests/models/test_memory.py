@@ -179,7 +179,7 @@ def test_a_memory_of_nothing_is_refused() -> None:
 
 @pytest.mark.slow
 def test_the_command_line_exports_quantizes_proves_and_runs_it(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from edgetfm.cli import main
 
@@ -189,6 +189,6 @@ def test_the_command_line_exports_quantizes_proves_and_runs_it(
         export = ["export", str(source), "-o", str(target), "--quantize", precision, "--force"]
         assert main([*export, "--max-drop", "perplexity:0.1"]) == 0
         assert main(["verify", str(target)]) == 0
-        capsys.readouterr()
+        capfd.readouterr()
         assert main(["run", str(target), "--file", str(long), "--max-new-tokens", "5"]) == 0
-        assert capsys.readouterr().out.strip()
+        assert capfd.readouterr().out.strip()

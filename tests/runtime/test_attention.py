@@ -31,7 +31,7 @@ def theirs(folder: Path, task: str, feeds: dict[str, Any]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "model_type", ["llama", "mistral", pytest.param("qwen3", marks=pytest.mark.slow), "gpt2"]
+    "model_type", ["mistral", *(pytest.param(m, marks=pytest.mark.slow) for m in ("qwen3", "gpt2"))]
 )
 def test_a_decoders_maps_are_transformers_attentions(
     tiny_decoder_bundle: Callable[..., Any], model_type: str
@@ -78,6 +78,7 @@ def test_the_page_comes_with_the_answer_and_holds_every_token(
     assert "draws one INPUT, 2 were given" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_memory_shows_what_of_its_text_it_looks_at(
     tmp_path: Path, texts: list[str], tiny_decoder_bundle: Callable[..., Any]
 ) -> None:
