@@ -167,7 +167,7 @@ class Workshop:
         the recipe changes nothing, or if onnxruntime does not load or run what was made.
         """
         folder = self._folder / str(len(self.candidates))
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # of one that was refused
         made = self.maker.make(
             recipe, folder, safe=any(TARGETS[name].saturates for name in self.targets)
         )
