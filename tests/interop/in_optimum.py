@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import optimum.onnxruntime
+import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer
 
@@ -32,7 +33,11 @@ for job in json.load(sys.stdin):
         job["bundle"], **job["options"]
     )
     inputs = inputs_of(job)
-    outputs = model(**inputs)
+    if "generate" in job:  # which takes tensors of PyTorch
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        outputs = {"tokens": model.generate(**tensors, **job["generate"]).numpy()}
+    else:
+        outputs = model(**inputs)
     arrays = {f"inputs.{name}": np.asarray(array) for name, array in inputs.items()}
     arrays |= {f"outputs.{name}": np.asarray(array) for name, array in outputs.items()}
     np.savez(job["answers"], **arrays)
