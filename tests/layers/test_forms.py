@@ -107,7 +107,7 @@ class Graph(nn.Module):
 
 
 @pytest.mark.parametrize(  # the others are in tests/models
-    "form", ["sparse causal", pytest.param("linear causal", marks=pytest.mark.slow)]
+    "form", [pytest.param("sparse causal", marks=pytest.mark.slow), "linear causal"]
 )
 def test_the_graph_of_a_form_is_its_module_at_shapes_it_was_not_traced_with(form: str) -> None:
     module = wide(Graph(FORMS[form]()))
