@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,8 +160,10 @@ def test_a_trained_model_ships_and_answers(
     assert report.variant == TRIALS[name].quantize
     asked = edgetfm.pipeline(tmp_path / "bundle")
     if name == "bert-movie-reviews":
-        answers = [asked(f"the cat sees the dog and it is {w}") for w in ("lovely", "awful")]
-        assert [a[0]["label"] for a in answers] == ["good", "bad"]
+        lines = (result.checkpoint / "sample.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        right = [asked(row["text"])[0]["label"] == row["label"] for row in rows]
+        assert sum(right) >= 0.95 * len(rows)
     elif name == "whisper-recordings":
         (sound, *_) = sorted((result.checkpoint / "examples").glob("*.wav"))
         assert set(asked(str(sound))["text"].split()) <= {"low", "middle", "high"}
