@@ -27,8 +27,8 @@ from edgetfm.runtime.encoder_decoder import (
 from edgetfm.signature import TARGET, Feeds
 from edgetfm.stages import DECODER, ENCODER, Pair
 from edgetfm.vectors import read_vectors
-from edgetfm.workflow.export import ExportResult
 from edgetfm.workflow.inspect import inspect_bundle
+from edgetfm.workflow.made import ExportResult
 from tests.conftest import CORPUS
 from tests.encoder_decoders import make_tiny_writer
 
