@@ -55,7 +55,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Component:
-    """One graph of the model in one or more precisions; see edgetfm.stages for what it is called."""
+    """One graph of the model in one or more precisions; edgetfm.stages says what it is called."""
 
     signature: Signature
     variants: dict[str, Variant]
