@@ -90,7 +90,7 @@ TRIALS = {
         vocabulary=400,
     ),
 }
-QUICK = ("gpt-shakespeare", "moe-shakespeare", "t5-shakespeare", "whisper-recordings")
+QUICK = ("gpt-shakespeare", "moe-shakespeare", "t5-shakespeare")
 """Those that `make test` trains; the others are alike and are trained by `make test-slow`."""
 
 

@@ -170,6 +170,7 @@ def test_layers_that_are_computed_twice_learn_the_same(data: Path, tmp_path: Pat
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "gpt"])
 def test_half_of_the_bits_learn_as_much(family: str, data: Path, tmp_path: Path) -> None:
     config = judge(data, epochs=8)
