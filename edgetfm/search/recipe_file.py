@@ -52,9 +52,10 @@ def read_recipe(path: Path) -> KeptRecipe:
         return KeptRecipe(Recipe.from_json(data))
     try:
         default = data["default"]
-        recipe = data["components"]["model"]["variants"][default]["recipe"]
+        component = next(iter(data["components"].values()))  # all are made by one recipe
+        recipe = component["variants"][default]["recipe"]
         session, calibration, budget = (data.get(k) for k in ("session", "calibration", "budget"))
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, StopIteration, TypeError) as error:
         raise InputError(f"{file} is malformed: {type(error).__name__} {error}") from error
     if not recipe:
         raise InputError(f"{path} ships {default}, which no recipe made: give a quantized bundle")

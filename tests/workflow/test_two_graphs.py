@@ -285,6 +285,16 @@ def test_a_budget_out_of_reach_leaves_the_old_bundle(bundle: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_recipe_makes_both_graphs_again_byte_for_byte(
+    made: tuple[Path, ExportResult], bundle: Path
+) -> None:
+    quantize_bundle(bundle, recipe=made[1].path, samples=8)
+    for name in (ENCODER, DECODER):
+        file = f"onnx/{name}_int8.onnx"
+        assert (bundle / file).read_bytes() == (made[1].path / file).read_bytes()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8-weight", "int4", "fp16", "auto"])
 def test_a_bundle_gets_other_variants_in_place(bundle: Path, precision: str) -> None:
     made = quantize_bundle(bundle, quantize=precision, max_drop=WIDE, samples=8)
