@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 GENAI_CONFIG = "genai_config.json"
 
-_TYPES = {"gpt2": "decoder"}
-"""Model types that mean another graph there, with one tensor for keys and values; `decoder` is
-any graph with the usual names."""
+_TYPES = {"gpt2": "decoder", "mixtral": "decoder"}
+"""Model types that are unknown there, or mean another graph, with one tensor for keys and values;
+`decoder` is any graph with the usual names."""
 
 
 def genai_config(config: Mapping[str, Any], manifest: Manifest) -> dict[str, Any] | None:
