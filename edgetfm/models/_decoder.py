@@ -65,10 +65,10 @@ def cache_of(c: Any) -> dict[str, Any]:
     }
 
 
-def past_of(tensors: Mapping[str, Tensor] | None, c: CacheSizes, batch: int) -> list[Cache]:
-    """The cache of each layer, empty ones where none is given."""
+def past_of(tensors: Mapping[str, Tensor] | None, c: CacheSizes, input_ids: Tensor) -> list[Cache]:
+    """The cache of each layer, empty ones beside the tokens where none is given."""
     if tensors is None:
-        nothing = torch.zeros(batch, c.kv_heads, 0, c.head_size)
+        nothing = torch.zeros(len(input_ids), c.kv_heads, 0, c.head_size, device=input_ids.device)
         return [(nothing, nothing)] * c.layers
     return [(tensors[f"{i}.key"], tensors[f"{i}.value"]) for i in range(c.layers)]
 

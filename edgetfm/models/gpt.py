@@ -191,7 +191,7 @@ class GPT(nn.Module):
         """
         c = self.config
         timeline = Timeline.of_mask(attention_mask)
-        batch, sequence = input_ids.shape
+        sequence = input_ids.shape[1]
         x, tables = self.words(input_ids), None
         if c.positions == "rotary":
             tables = (self.cos, self.sin)
@@ -199,7 +199,7 @@ class GPT(nn.Module):
             x = x + self.positions(timeline.places(sequence))
         x = self.dropout(x)
         presents = []
-        for layer, past in zip(self.layers, past_of(past_key_values, c, batch), strict=True):
+        for layer, past in zip(self.layers, past_of(past_key_values, c, input_ids), strict=True):
             x, present = layer(x, timeline, past, tables)
             presents.append(present)
         x = self.norm(kept_rows(x, timeline, num_logits_to_keep))

@@ -180,7 +180,7 @@ class Llama(nn.Module):
         if c.embedding_scale != 1.0:
             x = x * c.embedding_scale
         presents = []
-        pasts = past_of(past_key_values, c, input_ids.shape[0])
+        pasts = past_of(past_key_values, c, input_ids)
         for i, (layer, past) in enumerate(zip(self.layers, pasts, strict=True)):
             local = c.is_local(i) and c.rope_local_base
             tables = (self.local_cos, self.local_sin) if local else (self.cos, self.sin)

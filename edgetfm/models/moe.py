@@ -154,7 +154,7 @@ class MoE(nn.Module):
         timeline = Timeline.of_mask(attention_mask)
         x = self.dropout(self.words(input_ids))
         presents = []
-        pasts = past_of(past_key_values, c, input_ids.shape[0])
+        pasts = past_of(past_key_values, c, input_ids)
         for layer, past in zip(self.layers, pasts, strict=True):
             x, present = layer(x, timeline, past, (self.cos, self.sin))
             presents.append(present)
