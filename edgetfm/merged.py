@@ -16,10 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgetfm.signature import PAST, PRESENT
-
-USE_CACHE = "use_cache_branch"
-"""The input, bool [1], by which Optimum's merged decoders choose the branch."""
+from edgetfm.signature import PAST, PRESENT, USE_CACHE
 
 _CROSS = re.compile(rf"^{re.escape(PRESENT)}(\d+)\.encoder\.(key|value)$")
 

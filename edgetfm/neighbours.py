@@ -109,9 +109,7 @@ def _tokenizer_config(
         data["tokenizer_class"] = _ANY_TOKENIZER
     config = {**data, "model_max_length": known["max_length"]}
     if config.get("tokenizer_class") in _GENERIC:
-        pairs = any(
-            t.name == "token_type_ids" for t in manifest.signature.inputs
-        )
+        pairs = any(t.name == "token_type_ids" for t in manifest.signature.inputs)
         config |= _as_bert(tokenizer) if pairs else {"tokenizer_class": _ANY_TOKENIZER}
     return config
 

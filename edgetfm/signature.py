@@ -25,6 +25,9 @@ TARGET, TARGET_MASK = "decoder_input_ids", "decoder_attention_mask"
 a step's tokens get logits; then the text that an encoder-decoder writes about its source, and which
 of its tokens count."""
 
+USE_CACHE = "use_cache_branch"
+"""The input, bool [1], by which Optimum's merged decoders choose the branch: is anything past?"""
+
 UNBOUNDED = 1 << 30
 """The context of a decoder that remembers as much of a text of any length."""
 

@@ -18,7 +18,7 @@ Check = dict[str, Any]
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "safetensors"),
-    "train": ("torch", "safetensors", "scikit-learn"),
+    "train": ("torch", "safetensors", "scikit-learn", "accelerate"),
     "vision": ("pillow",),
     "audio": ("soundfile", "soxr"),
     "data": ("pyarrow",),

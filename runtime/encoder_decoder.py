@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 
 from edgetfm.errors import BundleError
-from edgetfm.merged import USE_CACHE
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.devices import Device
 from edgetfm.runtime.session import Session, Settings, make_session
-from edgetfm.signature import PAST, PRESENT, TARGET, TARGET_MASK, Array, Feeds, Signature
+from edgetfm.signature import (
+    PAST,
+    PRESENT,
+    TARGET,
+    TARGET_MASK,
+    USE_CACHE,
+    Array,
+    Feeds,
+    Signature,
+)
 from edgetfm.stages import DECODER, ENCODER, Graph, Pair, whole
 
 HIDDEN, SOURCE_MASK = "encoder_hidden_states", "encoder_attention_mask"

@@ -78,7 +78,7 @@ WRITTEN: dict[str, Way] = {
 
 def way_of(task: str, asked: Asked) -> Way:
     """How a model does a task."""
-    if task in WRITTEN and asked.model.bundle.manifest.generation:
+    if task in WRITTEN and asked.model.signature.has_source:
         return WRITTEN[task]
     return WAYS[task]
 
