@@ -75,7 +75,8 @@ class _Try:
 class Transcriber:
     """A bundle that writes down speech, ready to.
 
-    said: the manifest's `generation`; config: the generation_config.json.
+    said: the manifest's `generation`; config: the generation_config.json. A model that was trained
+    without tokens for times says none: each of its windows is one segment.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Transcriber:
         config: Mapping[str, Any],
     ) -> None:
         self.model, self.reader, self.text_of = model, reader, text_of
-        self.begin = _token(said, "timestamps_begin")
+        self.begin = _first_time(said)
         self.languages: dict[str, int] = {
             name.strip("<|>"): number for name, number in said.get("language_tokens", {}).items()
         }
@@ -160,9 +161,10 @@ class Transcriber:
         temperature: float,
         seed: int,
     ) -> _Try:
-        times = Timestamps(self.begin, self.begin - 1, self.model.eos[0], self.latest)
         certainty, silence = Certainty(), 0.0
-        rules: list[Rule] = [self.rules, times]
+        rules: list[Rule] = [self.rules]
+        if self.begin is not None:
+            rules.append(Timestamps(self.begin, self.begin - 1, self.model.eos[0], self.latest))
         if temperature > 0.0:
             options = replace(options, num_beams=1, do_sample=True, top_k=0, seed=seed)
             options = replace(options, temperature=temperature)
@@ -203,6 +205,8 @@ class Transcriber:
         Between two times a segment ends and the next begins. What comes after the last such place
         is heard again, unless the text ends with a single time: then all was said.
         """
+        if self.begin is None:
+            return [self._segment(tokens, 0.0, size / self._rate)], size
         is_time = [token >= self.begin for token in tokens]
         places = [i + 1 for i in range(len(tokens) - 1) if is_time[i] and is_time[i + 1]]
         single_end = is_time[-2:] == [False, True]
@@ -226,11 +230,12 @@ class Transcriber:
         return Segment(start, end, tuple(tokens), self._text(tokens))
 
     def _seconds(self, token: int) -> float:
-        return max(0, token - self.begin) * SECONDS
+        return max(0, token - (self.begin or 0)) * SECONDS
 
     def _text(self, tokens: Sequence[int]) -> str:
-        words = [t for t in tokens if t < min(self.begin, *self.model.eos)]
-        return self.text_of(words)
+        if self.begin is None:
+            return self.text_of([t for t in tokens if t not in self.model.eos])
+        return self.text_of([t for t in tokens if t < min(self.begin, *self.model.eos)])
 
     # --- prompts ----------------------------------------------------------------------------------
 
@@ -238,7 +243,7 @@ class Transcriber:
         self, encoded: Encoded, hearing: Hearing, *, timed: bool, before: Sequence[int] = ()
     ) -> list[list[int]]:
         """What each text starts with: language, task, and whether times are wanted."""
-        last = [] if timed else [self.begin - 1]
+        last = [] if timed or self.begin is None else [self.begin - 1]
         start = [*self._told(before), self.model.start]
         rows = len(encoded.hidden)
         if not self.languages:
@@ -294,8 +299,11 @@ def _compressed(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def _token(said: Mapping[str, Any], name: str) -> int:
-    value = said.get(name)
-    if type(value) is not int or value < 1:
-        raise BundleError(f"the manifest's 'generation' has no {name}: this is no Whisper")
+def _first_time(said: Mapping[str, Any]) -> int | None:
+    """The token of the time 0, None of a model that says no times."""
+    value = said.get("timestamps_begin")
+    if value is not None and (type(value) is not int or value < 1):
+        raise BundleError(
+            f"the manifest's 'generation' has timestamps_begin {value!r:.40}, it must be a token"
+        )
     return value

@@ -52,6 +52,8 @@ def transcribe(
     from edgetfm.runtime.transcription import TEMPERATURES, Hearing
 
     hears = asked.transcriber
+    if return_timestamps and hears.begin is None:
+        raise InputError("this model was trained without times: leave out return_timestamps")
     temperatures = _temperatures(TEMPERATURES if temperature is None else temperature)
     hearing = Hearing(language, task, temperatures, condition_on_previous_text, seed)
     options = hears.defaults.changed(num_beams=num_beams, max_new_tokens=max_new_tokens)

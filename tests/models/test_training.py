@@ -167,6 +167,8 @@ def test_a_trained_model_ships_and_answers(
     elif name == "whisper-recordings":
         (sound, *_) = sorted((result.checkpoint / "examples").glob("*.wav"))
         assert set(asked(str(sound))["text"].split()) <= {"low", "middle", "high"}
+        with pytest.raises(edgetfm.errors.InputError, match="trained without times"):
+            asked(str(sound), return_timestamps=True)
     elif name == "bert-shakespeare":
         assert asked("the cat [MASK] the dog")
     else:
