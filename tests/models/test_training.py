@@ -12,6 +12,7 @@ import pytest
 
 import edgetfm
 from edgetfm import models
+from edgetfm.errors import InputError
 from edgetfm.sources import open_source
 from edgetfm.training import TrainResult, load_config, train
 from edgetfm.training.config import shipped_configs
@@ -167,7 +168,7 @@ def test_a_trained_model_ships_and_answers(
     elif name == "whisper-recordings":
         (sound, *_) = sorted((result.checkpoint / "examples").glob("*.wav"))
         assert set(asked(str(sound))["text"].split()) <= {"low", "middle", "high"}
-        with pytest.raises(edgetfm.errors.InputError, match="trained without times"):
+        with pytest.raises(InputError, match="trained without times"):
             asked(str(sound), return_timestamps=True)
     elif name == "bert-shakespeare":
         assert asked("the cat [MASK] the dog")
