@@ -109,6 +109,7 @@ def kill_exports(tiny_hf, tmp_path: Path, *, step: int) -> list[dict[str, str]]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_an_export_killed_for_real_leaves_the_old_bundle_or_the_new_one(
     tiny_hf, tmp_path: Path
 ) -> None:
@@ -119,7 +120,10 @@ def test_an_export_killed_for_real_leaves_the_old_bundle_or_the_new_one(
         assert not row.get("litter")
 
 
-@pytest.mark.parametrize("force", [False, True], ids=["fresh", "force"])
+@pytest.mark.parametrize(
+    "force",
+    [pytest.param(False, id="fresh"), pytest.param(True, id="force", marks=pytest.mark.slow)],
+)
 def test_a_kill_at_any_moment_leaves_the_old_bundle_or_the_new_one(
     tiny_hf, tmp_path: Path, force: bool
 ) -> None:
