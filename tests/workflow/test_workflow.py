@@ -167,6 +167,7 @@ def test_a_recipe_of_its_own_leaves_nodes_as_it_says(tiny_hf, tmp_path: Path) ->
     assert any(node in note for note in made.notes)
 
 
+@pytest.mark.slow
 def test_a_recipe_says_when_the_calibration_data_is_another(
     shipped: ExportResult, tmp_path: Path
 ) -> None:
@@ -247,6 +248,7 @@ def test_options_that_cannot_be_are_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_not_quantized_speaks_of_no_calibration(tiny_hf, tmp_path: Path) -> None:
     source = tiny_hf("bert", "question-answering", tmp_path / "source")
     result = export_model(source, tmp_path / "out")
@@ -254,6 +256,7 @@ def test_what_is_not_quantized_speaks_of_no_calibration(tiny_hf, tmp_path: Path)
     assert open_bundle(result.path).manifest.calibration == {}
 
 
+@pytest.mark.slow
 def test_a_variant_that_is_replaced_leaves_no_weights_behind(
     tiny_hf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
