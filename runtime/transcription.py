@@ -147,9 +147,10 @@ class Transcriber:
         for temperature in hearing.temperatures:
             found = self._tried(encoded, prompt, options, temperature, hearing.seed)
             text = self._text(found.tokens).strip()
-            repeats = _compressed(text) > REPEATS
-            unsure = found.sureness < UNSURE and found.silence <= SILENT
-            if not repeats and not unsure:
+            unsure, silent = found.sureness < UNSURE, found.silence > SILENT
+            if unsure and silent:
+                break
+            if not unsure and not _compressed(text) > REPEATS:
                 break
         return found
 

@@ -63,24 +63,40 @@ class MixtureOfExperts(nn.Module):
         return out.reshape(x.shape)
 
 
-def balance_loss(module: nn.Module, attention_mask: Tensor | None = None) -> Tensor:
+def balance_loss(
+    module: nn.Module,
+    attention_mask: Tensor | None = None,
+    decoder_attention_mask: Tensor | None = None,
+) -> Tensor:
     """How unevenly the last training step used the experts of `module`: 1 to their number.
 
     The loss of Switch Transformers, equation 4, over all layers at once: what share of the
     choices an expert had, times its mean probability, summed and times the number of experts.
-    attention_mask: [batch, sequence], 1 for tokens that count. 0 where there are no experts.
+    attention_mask: [batch, sequence], 1 for tokens that count; decoder_attention_mask: the same of
+    the text that an encoder-decoder writes. 0 where there are no experts.
     """
-    layers = [part for part in module.modules() if isinstance(part, MixtureOfExperts)]
-    used = [part.shares.flatten(0, -2) for part in layers if part.shares is not None]
+    used = [
+        (part, part.shares.flatten(0, -2), name.split(".")[0] == "decoder")
+        for name, part in module.named_modules()
+        if isinstance(part, MixtureOfExperts) and part.shares is not None
+    ]
     if not used:
         return torch.zeros(())
-    shares = torch.cat(used)
-    counts = torch.ones(shares.shape[0], device=shares.device)
-    if attention_mask is not None:
-        counts = attention_mask.reshape(-1).to(counts).repeat(len(used))
-    which = torch.topk(shares, layers[0].chosen, dim=-1).indices
+    shares = torch.cat([found for _, found, _ in used])
+    counts = torch.cat(
+        [
+            _counted(found, decoder_attention_mask if writes else attention_mask)
+            for _, found, writes in used
+        ]
+    )
+    which = torch.topk(shares, used[0][0].chosen, dim=-1).indices
     chosen = torch.zeros_like(shares).scatter(1, which, 1.0)
     tokens = counts.sum()
     often = (chosen * counts[:, None]).sum(dim=0) / tokens
     likely = (shares * counts[:, None]).sum(dim=0) / tokens
     return (often * likely).sum() * shares.shape[1]
+
+
+def _counted(shares: Tensor, mask: Tensor | None) -> Tensor:
+    """Which tokens of a layer count, [tokens]."""
+    return shares.new_ones(len(shares)) if mask is None else mask.reshape(-1).to(shares)

@@ -1,7 +1,8 @@
 """What a run that was cut off leaves, so that going on equals never having stopped, bit for bit.
 
 Everything drawn at random follows from the seed, the epoch and the step, so no generator's state
-is kept: the weights, the optimizer's moments and where the run stood are all there is.
+is kept: the weights, the optimizer's moments and where the run stood are all there is. In float16
+there is the scale of the loss too, which begins anew.
 """
 
 from __future__ import annotations

@@ -173,7 +173,8 @@ class Run:
             learned = self.teacher.summed_loss(logits, taught, targets)
             loss = (1 - weight) * loss + weight * learned
         if balance := self.balance:
-            uneven = balance_loss(self.plain, feeds.get("attention_mask"))
+            masks = (feeds.get(f"{of}attention_mask") for of in ("", "decoder_"))
+            uneven = balance_loss(self.plain, *masks)
             loss = loss + balance * uneven * batch.count
         return loss
 

@@ -105,9 +105,12 @@ class ChatTemplate:
     def _compiled(self) -> Template:
         from jinja2.exceptions import TemplateError
 
+        from edgetfm.runtime.generation.sandbox import TooMuch, metered
+
         try:
-            template: Template = _environment().from_string(self.text)
-        except (TemplateError, RecursionError) as error:
+            with metered():  # constants are computed here
+                template: Template = _environment().from_string(self.text)
+        except (TemplateError, TooMuch, RecursionError) as error:
             raise self._broken(error) from error
         return template
 

@@ -169,5 +169,6 @@ def _bind_input(io: Any, name: str, array: Array, shape: list[int]) -> None:
 
 
 def _bind_output(io: Any, name: str, array: Array, shape: list[int]) -> None:
-    assert math.prod(shape) <= array.size, f"{name} does not fit"
+    if math.prod(shape) > array.size:
+        raise ValueError(f"{name} of {shape} does not fit in {array.size} numbers")
     io.bind_output(name, _CPU, 0, array.dtype.type, shape, array.ctypes.data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import string
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ LONGEST = 10_000_000
 """Characters of a text, or items of a list: more than any model's context holds."""
 PRODUCT = 100_000_000
 """What a call may come to: filters and methods make no more than the product of what they get."""
-ALL = 1_000_000_000
+ALL = 100_000_000
 """Characters and items made in one go, with those that are gone again."""
 NODES = 300_000
 """Values inside one another that are looked at before an operation walks over them."""
@@ -123,6 +124,19 @@ def _widest(form: str) -> int:
     return max((int(digits[:12]) for digits in re.findall(r"\d+", form)), default=1)
 
 
+def _fixed_width(form: str) -> None:
+    """TooMuch if a format takes a width from its values, which may be any number."""
+    try:
+        fields = [spec or "" for _, _, spec, _ in string.Formatter().parse(form)]
+    except ValueError:  # no format at all, which says so where it is used
+        return
+    if any("{" in spec for spec in fields):
+        raise TooMuch(_WIDTH)
+
+
+_WIDTH = "it computes the width of what it writes"
+
+
 def _held(value: Any) -> Any:
     """A generator's values, which are walked anyway, as a list of bounded length."""
     if not isinstance(value, GeneratorType):
@@ -159,8 +173,15 @@ def _digits(bits: int) -> None:
 
 def _modulo(left: Any, right: Any) -> Any:
     if isinstance(left, str):
-        _checked([left, _widest(left), right])
+        _fixed_percent(left, right)
     return left % right
+
+
+def _fixed_percent(form: str, values: Any) -> None:
+    """Room for `%` of a text."""
+    if re.search(r"%[-+ #0]*(\d*\.)?\*", form):
+        raise TooMuch(_WIDTH)
+    _checked([form, _widest(form), _said(values)])
 
 
 def _plus(left: Any, right: Any) -> Any:
@@ -168,6 +189,11 @@ def _plus(left: Any, right: Any) -> Any:
     if all(isinstance(one, (str, list, tuple)) for one in both) and sum(map(len, both)) > LONGEST:
         raise TooMuch(f"it makes more than {LONGEST:,} characters")
     return left + right
+
+
+def _said(values: Any) -> Any:
+    """Values as they count where they are written out: a number by its digits."""
+    return str(values) if isinstance(values, int) else values
 
 
 class _Generator(CodeGenerator):
@@ -195,6 +221,15 @@ class _Generator(CodeGenerator):
             self.visit(op, frame)
         self.write(")")
 
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        """`a[b]`, or `a[b:c]`, which copies."""
+        cut = isinstance(node.arg, nodes.Slice)
+        if cut:
+            self.write("environment.counted(")
+        super().visit_Getitem(node, frame)
+        if cut:
+            self.write(")")
+
     def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:
         """What follows the sign of a comparison."""
         self.write(f" {operators[node.op]} environment.sized(")
@@ -221,6 +256,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         meter = _METER.get(None)
         if meter is not None:
             meter.tick()
+
+    @staticmethod
+    def counted(value: Any) -> Any:
+        """A part of a text or list, counted."""
+        return _counted(value)
 
     def sized(self, value: Any) -> Any:
         """A value that is about to be walked over: said, compared."""
@@ -257,8 +297,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if name == "replace" and len(given) > 1 and not kwargs:
                 _replaced(str(owner), *given)
             else:
-                width = _widest(str(owner)) if name.startswith("format") else 1
-                _checked([owner, width, *given, *kwargs.values()])
+                values = [*given, *kwargs.values()]
+                if name.startswith("format"):
+                    _fixed_width(str(owner))
+                    values = [_widest(str(owner)), *map(_said, values)]
+                _checked([owner, *values])
         return _counted(super().call(__context, __obj, *given, **kwargs))
 
 
@@ -276,8 +319,10 @@ def _bounded(name: str, body: Callable[..., Any]) -> Callable[..., Any]:
             for value in values:
                 _size(value)
         else:
-            width = _widest(str(values[0])) if name == "format" and values else 1
-            _checked([width, *values])
+            if name == "format" and values:
+                _fixed_percent(str(values[0]), tuple(map(_said, values[1:])))
+            else:
+                _checked(values)
         return _counted(body(*given, **kwargs))
 
     return call

@@ -152,10 +152,12 @@ def _language(asked: Asked, src: str | None, tgt: str | None) -> tuple[str, int 
         raise InputError(f"src_lang and tgt_lang are for translation, and this bundle does {task}")
     if (name := f"translation_{src}_to_{tgt}") in prefixes:
         return prefixes[name], None
-    number_of = asked.preprocessor.text_encoder.tokenizer.token_to_id
+    tokenizer = asked.preprocessor.text_encoder.tokenizer
+    number_of, added = tokenizer.token_to_id, tokenizer.get_added_tokens_decoder()
     if tgt is not None and number_of(f">>{tgt}<<") is not None:  # Marian's, in the source
         return f">>{tgt}<< ", None
-    if tgt is not None and (number := number_of(tgt)) is not None:  # mBART's, in the answer
+    number = None if tgt is None else number_of(tgt)
+    if number in added:  # mBART's, in the answer; any other piece of the vocabulary is no language
         return "", number
     pairs = ", ".join(n.removeprefix("translation_") for n in prefixes if n.count("_") == 3)
     raise InputError(

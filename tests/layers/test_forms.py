@@ -263,6 +263,20 @@ def test_padding_does_not_count_whichever_axis_is_first() -> None:
     torch.testing.assert_close(balance_loss(batch_first, mask), wanted)
 
 
+def test_a_decoders_experts_are_counted_at_its_own_tokens() -> None:
+    torch.manual_seed(0)
+    both = torch.nn.ModuleDict({"encoder": experts(4, 2), "decoder": experts(4, 2)}).train()
+    source, target = torch.tensor([[1, 1, 1, 0, 0]]), torch.tensor([[1, 1, 1]])
+    x, y = torch.randn(1, 5, WIDTH), torch.randn(1, 3, WIDTH)
+    both["encoder"](x)
+    both["decoder"](y)
+    wanted = balance_loss(both, source, target)
+    both["encoder"](torch.cat((x[:, :3], x[:, 3:] + 10.0), dim=1))
+    torch.testing.assert_close(balance_loss(both, source, target), wanted)
+    one = torch.nn.ModuleDict({"encoder": both["encoder"]})
+    assert float(balance_loss(one, source)) != pytest.approx(float(wanted))
+
+
 def test_a_model_without_experts_is_in_balance() -> None:
     assert float(balance_loss(nn.Linear(2, 2))) == 0.0
 

@@ -182,7 +182,11 @@ LISTS = ("['a']", "['a']", "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}
         ("{{ '%10000000000d' % 3 }}", "one call"),
         ("{{ '%10000000000d' | format(3) }}", "one call"),
         ("{{ '{:10000000000}'.format(3) }}", "one call"),
-        ("{{ '{:{w}}'.format(3, w=10**10) }}", "one call"),
+        ("{{ '{:{w}}'.format(3, w=10**10) }}", "computes the width"),
+        ("{{ '{:{a[0]}}'.format(3, a=[200000000]) }}", "computes the width"),
+        ("{{ '%*d' % (200000000, 1) }}", "computes the width"),
+        ("{{ '%.*f' | format(200000000, 1.0) }}", "computes the width"),
+        ("{% set t = 'x' * 9**7 %}{% for i in range(50) %}{% set u = t[1:] %}{% endfor %}", "100,"),
         ("{{ 'a'.center(10**10) }}", "one call"),
         ("{{ 'a' | center(10**10) }}", "one call"),
         ("{{ messages | tojson(indent=10**10) }}", "one call"),
@@ -196,7 +200,7 @@ LISTS = ("['a']", "['a']", "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}
         (DOUBLE % (*LISTS, "n.x == n.y"), "nests"),
         ("{% set x = 'a' * 10**6 %}{% for i in range(99999) %}{{ x }}{% endfor %}", "10,000,000"),
         ("{% set n = namespace(x=[]) %}{% for i in range(99999) %}"
-         "{% set n.x = n.x + ['a' * 10**6 ~ i] %}{% endfor %}", "1,000,000,000"),
+         "{% set n.x = n.x + ['a' * 10**6 ~ i] %}{% endfor %}", "100,000,000"),
         ("{% for i in range(10**9) %}x{% endfor %}", "Range too big"),
         ("{{ lipsum(n=10**6) }}", "'lipsum' is undefined"),
     ],
@@ -205,6 +209,11 @@ def test_a_template_that_multiplies_is_stopped(template: str, said: str) -> None
     """Each of these would fill the memory, or not end."""
     with pytest.raises(BundleError, match=r"chat_template\.jinja.*" + said):
         ours(template).render(CHATS[0])
+
+
+def test_a_template_may_write_large_numbers_and_cut_texts() -> None:
+    text = "{{ '%d %s' % (1700000000, 'a') }} {{ '{}'.format(1700000000) }} {{ 'hello'[1:3] }}"
+    assert ours(text).render(CHATS[0]) == "1700000000 a 1700000000 el"
 
 
 @pytest.mark.parametrize(
