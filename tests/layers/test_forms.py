@@ -263,6 +263,7 @@ def test_padding_does_not_count_whichever_axis_is_first() -> None:
     torch.testing.assert_close(balance_loss(batch_first, mask), wanted)
 
 
+@torch.no_grad()
 def test_a_decoders_experts_are_counted_at_its_own_tokens() -> None:
     torch.manual_seed(0)
     both = torch.nn.ModuleDict({"encoder": experts(4, 2), "decoder": experts(4, 2)}).train()
