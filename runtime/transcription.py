@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetfm.errors import BundleError, InputError
+from edgetfm.errors import BundleError, InputError, listed
 from edgetfm.runtime.audio import AudioReader
 from edgetfm.runtime.generation.rows import Row
 from edgetfm.runtime.generation.rules import Rule, Rules
@@ -88,14 +88,16 @@ class Transcriber:
         config: Mapping[str, Any],
     ) -> None:
         self.model, self.reader, self.text_of = model, reader, text_of
-        self.begin = _first_time(said)
+        if problems := _wrong(said, model.vocabulary):
+            raise BundleError(f"the manifest's 'generation' is malformed:\n{listed(problems)}")
+        self.begin: int | None = said.get("timestamps_begin")
         self.languages: dict[str, int] = {
             name.strip("<|>"): number for name, number in said.get("language_tokens", {}).items()
         }
         self.tasks: dict[str, int] = dict(said.get("task_tokens", {}))
         self.rules = Rules.of_model(config, model.eos, model.vocabulary)
         latest = config.get("max_initial_timestamp_index")
-        self.latest: int = latest if type(latest) is int else 50
+        self.latest: int = latest if type(latest) is int and latest >= 0 else 50
         limit = {"max_new_tokens": model.context // 2}
         self.defaults = Seq2SeqOptions.of_model({}, eos=model.eos).changed(**limit)
         if reader.samples is None:
@@ -300,11 +302,24 @@ def _compressed(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def _first_time(said: Mapping[str, Any]) -> int | None:
-    """The token of the time 0, None of a model that says no times."""
-    value = said.get("timestamps_begin")
-    if value is not None and (type(value) is not int or value < 1):
-        raise BundleError(
-            f"the manifest's 'generation' has timestamps_begin {value!r:.40}, it must be a token"
-        )
-    return value
+def _wrong(said: Mapping[str, Any], vocabulary: int) -> list[str]:
+    """What is wrong with the tokens of a Whisper's languages, tasks, times and end."""
+
+    def is_token(value: Any) -> bool:
+        return type(value) is int and 0 <= value < vocabulary
+
+    tokens = f"from 0 to {vocabulary - 1}"
+    problems = [
+        f"{name} is {said[name]!r:.60}, expected names of tokens {tokens}"
+        for name in ("language_tokens", "task_tokens")
+        if name in said
+        and not (isinstance(said[name], Mapping) and all(map(is_token, said[name].values())))
+    ]
+    begin = said.get("timestamps_begin")
+    if begin is not None and not (is_token(begin) and begin > 0):
+        problems.append(f"timestamps_begin is {begin!r:.60}, expected a token {tokens}")
+    if not said.get("eos"):
+        problems.append("eos is empty: no text would end")
+    if said.get("language_tokens") and not said.get("task_tokens"):
+        problems.append("there are languages and no task_tokens")
+    return problems

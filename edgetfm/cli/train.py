@@ -55,5 +55,5 @@ def _setting(text: str) -> tuple[str, Any]:
         )
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return key.strip(), value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +32,8 @@ def check_output(output: Path, *, force: bool, resume: bool = False) -> None:
         finish_interrupted_swap(output)
         if output.is_symlink() or (output.exists() and not output.is_dir()):
             raise OutputError(f"{output} exists and is not a folder: it is left alone")
+        if not output.exists():
+            _check_parent(output)
         if not output.exists() or not any(output.iterdir()):
             return
     except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
@@ -44,6 +47,15 @@ def check_output(output: Path, *, force: bool, resume: bool = False) -> None:
             f"{output} exists: choose another output, go on with it with --resume if it was cut "
             "off, or replace it with --force"
         )
+
+
+def _check_parent(output: Path) -> None:
+    """OutputError if no folder can be made there: better said before an hour of training."""
+    place = next(p for p in output.absolute().parents if p.exists())
+    if not place.is_dir():
+        raise OutputError(f"cannot write to {output}: {place} is not a folder")
+    with tempfile.TemporaryDirectory(prefix=".edgetfm-", dir=place):
+        pass
 
 
 def _is_checkpoint(folder: Path) -> bool:

@@ -82,6 +82,7 @@ class TrainConfig:
             for name, kind in _KINDS.items()
             if not _is(value := getattr(self, name), kind)
         ]
+        problems += [f"{name} is empty" for name in _REQUIRED if getattr(self, name, None) == ""]
         if not problems:
             problems = [
                 f"{name} is {getattr(self, name)}, expected {low} to {high}"
@@ -228,7 +229,7 @@ def load_config(
     path = _find(config)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a TOML file that can be read: {error}") from error
     for key in ("dataset", "start"):
         _beside(path, data, key)

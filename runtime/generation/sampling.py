@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetfm.errors import EdgetfmError
+from edgetfm.errors import BundleError
 from edgetfm.runtime.generation.options import GenerationOptions
 from edgetfm.signature import Array
 
@@ -94,9 +94,9 @@ def likeliest(logits: Array) -> int:
     return token
 
 
-def not_numbers() -> EdgetfmError:
+def not_numbers() -> BundleError:
     """The error for logits that are NaN."""
-    return EdgetfmError(
+    return BundleError(
         "the model's logits are not numbers (NaN): its weights are damaged, or overflow in this "
         "precision; try another variant of the bundle"
     )

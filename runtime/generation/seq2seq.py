@@ -60,6 +60,11 @@ class Seq2Seq:
         if logits is None or not isinstance(logits.shape[-1], int):
             raise BundleError(f"this decoder gives no logits over a vocabulary: {logits}")
         self.vocabulary = logits.shape[-1]
+        if beyond := [i for i in (self.start, *self.eos) if i >= self.vocabulary]:
+            raise BundleError(
+                f"the manifest's 'generation' names the tokens {beyond}, the model has "
+                f"{self.vocabulary}"
+            )
 
     def encode(self, feeds: Mapping[str, Array]) -> Encoded:
         """The sources of a batch, encoded."""

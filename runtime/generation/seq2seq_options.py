@@ -47,6 +47,8 @@ class Seq2SeqOptions(GenerationOptions):
             for name, value in own.items()
             if not _fits(name, value)
         ]
+        if not problems and "length_penalty" in own:
+            own["length_penalty"] = float(own["length_penalty"])  # integers have no largest power
         changed = replace(made, **own)
         if changed.prompt_lookup_num_tokens:
             problems.append("prompt_lookup_num_tokens is for models that go on from a prompt")
@@ -59,7 +61,7 @@ class Seq2SeqOptions(GenerationOptions):
 
 _ALLOWED = {
     "num_beams": f"a whole number from 1 to {_MOST_BEAMS}",
-    "length_penalty": "a number",
+    "length_penalty": "a number from -100 to 100",
     "early_stopping": "true, false or 'never'",
     "no_repeat_ngram_size": "a whole number from 0",
 }
@@ -67,7 +69,8 @@ _ALLOWED = {
 
 def _fits(name: str, value: Any) -> bool:
     if name == "length_penalty":
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and -100 <= value <= 100  # NaN is neither
     if name == "early_stopping":
         return isinstance(value, bool) or value == "never"
     least, most = (1, _MOST_BEAMS) if name == "num_beams" else (0, 1 << 16)

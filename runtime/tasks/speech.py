@@ -55,6 +55,8 @@ def transcribe(
     if return_timestamps and hears.begin is None:
         raise InputError("this model was trained without times: leave out return_timestamps")
     temperatures = _temperatures(TEMPERATURES if temperature is None else temperature)
+    if type(seed) is not int or seed < 0:
+        raise InputError(f"seed is {seed!r:.60}, it must be a whole number from 0")
     hearing = Hearing(language, task, temperatures, condition_on_previous_text, seed)
     options = hears.defaults.changed(num_beams=num_beams, max_new_tokens=max_new_tokens)
     waves = [samples_of(sound, hears.reader.sampling_rate) for sound in sounds]

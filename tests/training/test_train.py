@@ -220,6 +220,8 @@ def test_an_output_that_exists_is_refused_before_any_work(
     for name in ("photos", "file"):
         with pytest.raises(OutputError, match="left alone"):
             train(tiny(), tmp_path / name, force=True)
+    with pytest.raises(OutputError, match="is not a folder"):
+        train(tiny(), tmp_path / "file" / "run")
     with pytest.raises(OutputError):
         train(tiny(), tmp_path / ("x" * 300))
 

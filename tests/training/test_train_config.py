@@ -57,6 +57,11 @@ def test_a_value_that_cannot_be_is_refused(key: str, value: Any) -> None:
         TrainConfig.from_dict(GOOD | {key: value})
 
 
+def test_an_empty_dataset_is_not_the_folder_one_stands_in() -> None:
+    with pytest.raises(InputError, match="dataset is empty"):
+        TrainConfig.from_dict(GOOD | {"dataset": ""})
+
+
 def test_all_bad_values_are_listed() -> None:
     with pytest.raises(InputError) as raised:
         TrainConfig.from_dict(GOOD | {"epochs": -1, "warmup": 2.0})
@@ -83,7 +88,7 @@ def test_a_file_is_read_and_its_dataset_is_beside_it(tmp_path: Path) -> None:
     assert load_config(tmp_path / "mine.toml").dataset == str(tmp_path / "d.npz")
 
 
-@pytest.mark.parametrize("content", [b"family = ", b"\xff\xfe", b"= 3"])
+@pytest.mark.parametrize("content", [b"family = ", b"\xff\xfe", b"= 3", b"a=" + b"[" * 5000])
 def test_a_file_that_is_not_toml_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.toml").write_bytes(content)
     with pytest.raises(InputError, match="is not a TOML file"):

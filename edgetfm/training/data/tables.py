@@ -103,11 +103,15 @@ def _batches(part: Path) -> Iterator[Any]:
         from pyarrow import ipc
     except ImportError as error:
         raise MissingExtra("data", f"reading {part}") from error
-    state = json.loads((part / "state.json").read_text(encoding="utf-8"))
-    for entry in state["_data_files"]:
-        file = part / str(entry["filename"])
+    try:
+        state = json.loads((part / "state.json").read_text(encoding="utf-8"))
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{part / 'state.json'} cannot be read: {error!r:.200}") from error
+    for name in names:
+        file = part / name
         if file.parent != part:
-            raise DataError(f"{part / 'state.json'} names a file elsewhere: {entry['filename']}")
+            raise DataError(f"{part / 'state.json'} names a file elsewhere: {name}")
         try:
             with pyarrow.memory_map(str(file)) as source:
                 yield from ipc.open_stream(source)

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgetfm.errors import InputError
 from edgetfm.runtime.generation.beams import Beams
+from edgetfm.runtime.generation.seq2seq_options import Seq2SeqOptions
 from edgetfm.signature import Array
 
 END = 0
+
+
+@pytest.mark.parametrize("penalty", [10**400, 1e308, float("nan"), "2", True])
+def test_a_penalty_that_no_number_holds_is_refused(penalty: object) -> None:
+    with pytest.raises(InputError, match=r"length_penalty is .* a number from -100 to 100"):
+        Seq2SeqOptions.of_model({}).changed(length_penalty=penalty)
 
 
 def chain(seed: int, vocabulary: int) -> Array:
