@@ -50,8 +50,14 @@ def test_the_models_config_says_what_stands_before_a_text(pipe: Pipeline) -> Non
     assert pipe(TEXTS[0], src_lang="en", tgt_lang="de", max_new_tokens=6) == german
 
 
-def test_a_language_that_is_a_token_begins_the_answer(pipe: Pipeline) -> None:
-    (answer,) = pipe(TEXTS[0], tgt_lang="river", max_new_tokens=3)
+def test_a_language_that_is_a_token_of_its_own_begins_the_answer(
+    tiny_writer_bundle: Callable[..., Any],
+) -> None:
+    own = edgetfm.pipeline(tiny_writer_bundle("t5-gated").bundle, threads=1)
+    with pytest.raises(InputError, match="how it translates from None to river"):
+        own(TEXTS[0], tgt_lang="river")  # a piece of the vocabulary is no language
+    own.asked.preprocessor.text_encoder.tokenizer.add_tokens(["river"])
+    (answer,) = own(TEXTS[0], tgt_lang="river", max_new_tokens=3)
     assert answer["translation_text"].startswith("river")
 
 
