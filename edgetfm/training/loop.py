@@ -20,7 +20,7 @@ from edgetfm.training.config import TrainConfig, load_config
 try:
     import torch
 
-    from edgetfm.training.resuming import resumable
+    from edgetfm.training.resuming import resumable, why_not_resumable
     from edgetfm.training.run import Run
 except ImportError as error:
     raise MissingExtra("train", "training") from error
@@ -71,7 +71,7 @@ def train(
     check_output(output, force=force, resume=resume)
     going_on = resume and resumable(output)
     if resume and not going_on and output.exists() and any(output.iterdir()):
-        raise InputError(f"the run in {output} is complete: begin again with --force")
+        raise InputError(f"{why_not_resumable(output)}: begin again with --force")
     started = time.perf_counter()
     progress("reading the data", 0, 0)
     with _deterministic(config.seed, config.threads), _accelerate():

@@ -99,6 +99,18 @@ def resumable(folder: Path) -> bool:
     return (folder / STATE).is_file() and (folder / TENSORS).is_file()
 
 
+def why_not_resumable(folder: Path) -> str:
+    """Why a folder with a checkpoint holds no run to go on with."""
+    try:
+        complete = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["complete"]
+    except (OSError, ValueError, KeyError, TypeError):
+        complete = False
+    if complete is True:
+        return f"the run in {folder} is complete"
+    missing = [name for name in (STATE, TENSORS) if not (folder / name).is_file()]
+    return f"the run in {folder} was cut off and lacks {' and '.join(missing)}"
+
+
 @dataclass(frozen=True)
 class Saved:
     """A run that was cut off, as its files say."""

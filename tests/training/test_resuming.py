@@ -112,6 +112,9 @@ def test_another_configuration_does_not_go_on(texts: Path, tmp_path: Path) -> No
     (tmp_path / "out" / "resume.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="--force"):
         train(writer(texts), tmp_path / "out", resume=True)
+    (tmp_path / "out" / "resume.safetensors").unlink()
+    with pytest.raises(InputError, match=r"was cut off and lacks resume\.safetensors"):
+        train(writer(texts), tmp_path / "out", resume=True)
 
 
 def test_a_complete_run_does_not_go_on(whole: Path, texts: Path) -> None:
