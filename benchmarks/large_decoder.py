@@ -67,6 +67,10 @@ def shapes(c: dict[str, int]) -> dict[str, dict[str, tuple[int, ...]]]:
     return {f"{name}.safetensors": tensors for name, tensors in files.items()}
 
 
+BLOCK = (1 << 24) + 43
+"""Random numbers that all weights are cut from: no size of rows divides it, so none repeats."""
+
+
 def write_checkpoint(folder: Path, size: str) -> int:
     """A checkpoint of random weights in bfloat16; returns how many parameters it has."""
     from ml_dtypes import bfloat16
@@ -74,17 +78,23 @@ def write_checkpoint(folder: Path, size: str) -> int:
     files, total = shapes(SIZES[size]), 0
     places: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
+    normal = np.random.default_rng(0).standard_normal(BLOCK, np.float32)
+    blocks: dict[int, np.ndarray[Any, Any]] = {}
     for number, (name, tensors) in enumerate(files.items()):
-        rng, made = np.random.default_rng(number), {}
-        for weight, shape in tensors.items():
+        made = {}
+        for place, (weight, shape) in enumerate(tensors.items()):
             total += int(np.prod(shape))
+            if (folder / name).exists():
+                continue
             if len(shape) == 1:
                 made[weight] = np.ones(shape, bfloat16)
-            else:
-                spread = np.float32(shape[1] ** -0.5)
-                made[weight] = (rng.standard_normal(shape, np.float32) * spread).astype(bfloat16)
+                continue
+            if shape[1] not in blocks:
+                blocks[shape[1]] = (normal * np.float32(shape[1] ** -0.5)).astype(bfloat16)
+            turned = np.roll(blocks[shape[1]], 100_003 * (number * len(tensors) + place))
+            made[weight] = np.resize(turned, shape)
         places |= dict.fromkeys(tensors, name)
-        if not (folder / name).exists():
+        if made:
             save_file(made, folder / name)
     index = {"metadata": {"total_size": 2 * total}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -119,7 +129,7 @@ class Peak:
     """The most anonymous memory that this process has while it is entered, above the start."""
 
     def __enter__(self) -> Peak:
-        self.start = self.most = _anonymous()
+        self.start = self.most = self._recent = _anonymous()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -134,9 +144,15 @@ class Peak:
         """Bytes."""
         return self.most - self.start
 
+    def recent(self) -> int:
+        """The most bytes since this was asked before."""
+        gained, self._recent = self._recent - self.start, _anonymous()
+        return gained
+
     def _watch(self) -> None:
         while not self._done.wait(0.02):
-            self.most = max(self.most, _anonymous())
+            now = _anonymous()
+            self.most, self._recent = max(self.most, now), max(self._recent, now)
 
 
 def _anonymous() -> int:
@@ -180,18 +196,17 @@ def export_whole(folder: Path, output: Path, block_size: int) -> dict[str, float
     recipe = replace(RECIPES["int4"], rounding="nearest", table_bits=4, block_size=block_size)
     kept = folder.parent / f"{folder.name}-recipe.json"
     kept.write_text(json.dumps(recipe.to_json()))
-    stages: dict[str, int] = {}
     started = time.perf_counter()
     with Peak() as peak:
 
-        def said(what: str, _done: int, _steps: int) -> None:
-            stages[what] = peak.gained
+        def said(what: str, done: int, _steps: int) -> None:
+            if done == 0:
+                spent = time.perf_counter() - started
+                print(f"  {spent:5.0f} s, {peak.recent() / 1e9:.2f} GB until: {what}", flush=True)
 
         made = export_model(
             folder, output, recipe=kept, max_drop="perplexity:1000", force=True, progress=said
         )
-    for what, gained in stages.items():
-        print(f"  {gained / 1e9:.2f} GB until: {what}")
     print(f"  {len(made.ledger.rungs)} comparisons hold: {made.ledger.passed}")
     return {"seconds": time.perf_counter() - started, "anonymous_bytes": peak.gained}
 

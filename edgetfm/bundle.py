@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from edgetfm import files
 from edgetfm.errors import BundleError, InputError, OutputError, listed
-from edgetfm.folders import NewFolder, finish_interrupted_swap
+from edgetfm.folders import NewFolder, finish_interrupted_swap, holds_files
 from edgetfm.neighbours import adapted
+from edgetfm.settings import problems_of
 from edgetfm.signature import Signature
 from edgetfm.stages import DECODER, ENCODER, MODEL, Graph, graph_of, whole
 from edgetfm.tasks import TASKS
@@ -22,6 +23,9 @@ SCHEMA = 1
 MANIFEST = "edgetfm.json"
 EVIDENCE = ("parity.json", "report.html", "README.md")
 """What may grow after the bundle is made, and so is not hashed."""
+
+NPU = "npu/"
+"""Where forms of a variant are that one NPU alone takes."""
 
 ONNX_FILE = "the ONNX file"
 """The oracle of a graph that was not exported here."""
@@ -152,7 +156,7 @@ class Manifest:
                 for name, c in values["components"].items()
             }
             values["files"] = {
-                k: FileEntry(_is(v["sha256"], str), _is(v["bytes"], int))
+                k: FileEntry(_typed("sha256", v["sha256"], k), _typed("bytes", v["bytes"], k))
                 for k, v in values["files"].items()
             }
             values["labels"] = tuple(_is(label, str) for label in values.get("labels", ()))
@@ -174,6 +178,7 @@ class Manifest:
             )
         elif self.task in TASKS:
             problems += self._misfits()
+        problems += [f"session: {problem}" for problem in problems_of(self.session)]
         for name, component in self.components.items():
             if self.default not in component.variants:
                 problems.append(f"{name} has no variant '{self.default}', which is the default")
@@ -196,23 +201,24 @@ class Manifest:
 
 
 _TEXTS = ("task", "family", "route", "default", "budget")
-_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(_TEXTS, (str,)) | {
+_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys((*_TEXTS, "sha256"), (str,)) | {
+    "bytes": (int,),
     "labels": (list, tuple),
     "licence": (str, NoneType),
     "row_by_row": (bool,),
 }
 
 
-def _typed(name: str, value: Any) -> Any:
+def _typed(name: str, value: Any, of: str = "") -> Any:
     try:
         return _is(value, _TYPES.get(name, (dict,)))
     except TypeError as error:
-        raise TypeError(f"'{name}' {error}") from error
+        raise TypeError(f"'{name}'{f' of {of!r}' if of else ''} {error}") from error
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> Any:
     """The value, or a TypeError if it is of another type."""
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if not isinstance(value, kind) or (kind in (int, (int,)) and isinstance(value, bool)):
         raise TypeError(f"is {value!r:.60}")
     return value
 
@@ -259,10 +265,15 @@ class Bundle:
 
     def variant_bytes(self, precision: str | None = None, component: str | None = None) -> int:
         """The size of a variant's graph and weights, of all components if none is named."""
+        return sum(self.manifest.files[f].bytes for f in self.variant_files(precision, component))
+
+    def variant_files(
+        self, precision: str | None = None, component: str | None = None
+    ) -> tuple[str, ...]:
+        """The files of a variant's graph and weights, of all components if none is named."""
         names = list(self.manifest.components) if component is None else [component]
         variants = [self.variant(precision, name) for name in names]
-        held = [f for v in variants for f in (v.file, v.data) if f is not None]
-        return sum(self.manifest.files[f].bytes for f in held)
+        return tuple(f for v in variants for f in (v.file, v.data) if f is not None)
 
 
 def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> Bundle:
@@ -271,6 +282,8 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
     Raises BundleError if it is absent, damaged, tampered with or of a newer schema.
     """
     root = Path(path)
+    if "\0" in str(root):
+        raise BundleError(f"no bundle at {str(root)!r}: a path holds no zero byte")
     try:
         return _open(root, check_hashes)
     except OSError as error:
@@ -280,7 +293,8 @@ def open_bundle(path: str | os.PathLike[str], *, check_hashes: bool = True) -> B
 def _open(root: Path, check_hashes: bool) -> Bundle:
     finish_interrupted_swap(root)
     if not root.is_dir():
-        raise BundleError(f"no bundle at {root}: the folder does not exist")
+        said = "it is a file" if root.exists() else "the folder does not exist"
+        raise BundleError(f"no bundle at {root}: {said}")
     if not (root / MANIFEST).is_file():
         raise BundleError(f"no bundle at {root}: it has no {MANIFEST}")
     try:
@@ -303,6 +317,19 @@ def _open(root: Path, check_hashes: bool) -> Bundle:
     if problems:
         raise BundleError(f"the bundle {root} is damaged:\n{listed(problems)}")
     return Bundle(root, manifest)
+
+
+def obstacle(target: Path, *, force: bool) -> str | None:
+    """What keeps a bundle from being put there, None if nothing does: an empty folder does not."""
+    if not target.exists() and not target.is_symlink():
+        return None
+    if not target.is_dir() or target.is_symlink():
+        return f"{target} exists and is not a folder: it is left alone"
+    if not holds_files(target):
+        return None
+    if not (target / MANIFEST).is_file():
+        return f"{target} holds files but is not a bundle: it is left alone, choose another output"
+    return None if force else f"{target} exists: choose another output, or replace it with --force"
 
 
 class BundleWriter:
@@ -333,19 +360,9 @@ class BundleWriter:
         return self._folder.path
 
     def _check_target(self) -> None:
-        target = self.target
-        if not target.exists() and not target.is_symlink():
-            return
-        if not target.is_dir() or target.is_symlink():
-            raise OutputError(f"{target} exists and is not a folder: it is left alone")
-        if not any(target.iterdir()):
-            return
-        if not (target / MANIFEST).is_file():
-            raise OutputError(
-                f"{target} holds files but is not a bundle: it is left alone, choose another output"
-            )
-        if not self.force:
-            raise OutputError(f"{target} exists: choose another output, or replace it with --force")
+        found = obstacle(self.target, force=self.force)
+        if found is not None:
+            raise OutputError(found)
 
     def __enter__(self) -> Self:
         self._folder.__enter__()

@@ -36,12 +36,14 @@ _KALDI = {
 def read_settings(folder: Path) -> dict[str, Any]:
     """The feature extractor's own settings, {} without any.
 
-    Newer processors keep them in a file with their other parts.
+    Newer processors keep them in a file with their other parts, and so does a model of several
+    senses, whose pictures have FILE.
     """
-    if data := read_json(folder / FILE):
+    data = read_json(folder / FILE)
+    if data and "image_processor_type" not in data:
         return data
     nested = read_json(folder / "processor_config.json").get("feature_extractor")
-    return nested if isinstance(nested, dict) else {}
+    return nested if isinstance(nested, dict) else data
 
 
 def read_feature_extractor(folder: Path, *, least: int, convolutions: list[list[int]]) -> Prepared:

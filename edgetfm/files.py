@@ -47,9 +47,12 @@ def writing(path: Path) -> Iterator[None]:
 class NewFile:
     """A file being written: hashes what passes through it and is on disk when closed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stays: bool = True) -> None:
+        """stays: False for what is read again and then removed: it is not hashed, and may never
+        reach the disk."""
         self.path = path
         self.bytes = 0
+        self._stays = stays
         self._hash = hashlib.sha256()
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +67,8 @@ class NewFile:
         with writing(self.path):
             size = self._file.write(data)
         _announce(f"after write {self.path.name}")
-        self._hash.update(data)
+        if self._stays:
+            self._hash.update(data)
         self.bytes += size
         return size
 
@@ -90,6 +94,8 @@ class NewFile:
             return
         with writing(self.path), self._file:
             self._file.flush()
+            if not self._stays:
+                return
             _announce(f"before fsync {self.path.name}")
             os.fsync(self._file.fileno())
             _announce(f"after fsync {self.path.name}")

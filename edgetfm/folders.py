@@ -104,5 +104,13 @@ def finish_interrupted_swap(target: Path) -> None:
             return
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether a folder has something in it; one that a writer has just moved away has not."""
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+
+
 def _is_free(target: Path) -> bool:
-    return not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    return not target.exists() or (target.is_dir() and not holds_files(target))

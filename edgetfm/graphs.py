@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
@@ -90,7 +92,7 @@ class _Folder:
         self.root = root
 
     def create(self, relative: str) -> NewFile:
-        return NewFile(self.root / relative)
+        return NewFile(self.root / relative, stays=False)
 
     def add(self, relative: str, file: NewFile) -> None: ...
 
@@ -136,8 +138,33 @@ def _move_in(weights: list[ir.Value]) -> None:
 
 
 def save_graph(model: ir.Model, path: Path, *, external_over: int | None = None) -> None:
-    """Write a graph to a path outside of any bundle, in the same form."""
+    """Write a graph to a path outside of any bundle, in the same form; not to stay there for long.
+
+    When this returns, others can read it, but it need not be on the disk.
+    """
     write_graph(model, _Folder(path.parent), path.name, external_over=external_over)
+
+
+def refer_graph(model: ir.Model, path: Path) -> tuple[Path, int] | None:
+    """Write a graph whose large weights stay in the files that they lie in.
+
+    Returns the folder of those files, for `make_session(path, weights_in=...)`, and the bytes of
+    the weights. None, and nothing written, where one is in memory, or they lie in several folders.
+    """
+    weights = [v for v in model.graph.initializers.values() if v.const_value is not None]
+    before = [(v, v.const_value) for v in weights]
+    large = [t for _, t in before if t is not None and t.nbytes >= INLINE_UNDER]
+    folders = {Path(t.base_dir) if isinstance(t, ir.ExternalTensor) else None for t in large}
+    folder = next(iter(folders), None)
+    if folder is None or len(folders) > 1:
+        return None
+    try:
+        _move_in([v for v in weights if v.const_value and v.const_value.nbytes < INLINE_UNDER])
+        _write(_Folder(path.parent), path.name, _serialize(model))
+    finally:
+        for value, tensor in before:
+            value.const_value = tensor
+    return folder, sum(tensor.nbytes for tensor in large)
 
 
 def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str) -> None:
@@ -148,7 +175,7 @@ def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str)
                 continue
             file.pad_to(_PAGE if tensor.nbytes >= 1 << 20 else _LINE)
             offset = file.bytes
-            file.write(tensor.tobytes())
+            file.write(_bytes_of(tensor))
             value.const_value = ir.ExternalTensor(
                 Path(data).name,
                 offset,
@@ -158,6 +185,15 @@ def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str)
                 name=value.name or "",
             )
     writer.add(data, file)
+
+
+def _bytes_of(tensor: ir.TensorProtocol) -> bytes | memoryview:
+    """What a file holds of a tensor; without a copy of it where its array is just that."""
+    array = np.asarray(tensor.numpy())
+    same = array.nbytes == tensor.nbytes and array.flags.c_contiguous and array.ndim
+    if same and sys.byteorder == "little" and array.dtype.kind in "fiu":
+        return array.reshape(-1).view(np.uint8).data
+    return bytes(tensor.tobytes())
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:

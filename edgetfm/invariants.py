@@ -7,16 +7,49 @@ from typing import Any
 
 import numpy as np
 
+from edgetfm.beside import still_wanted
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison
-from edgetfm.proof import DEVICE_BOUNDS, Run, Subject, answers_of, of_float, on_disk, session_run
-from edgetfm.runtime.encoder_decoder import open_graph
+from edgetfm.proof import (
+    DEVICE_BOUNDS,
+    Run,
+    Subject,
+    answer_to,
+    answers_of,
+    as_written,
+    of_float,
+    session_run,
+    side_by_side,
+)
+from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph
 from edgetfm.runtime.memory import return_freed
-from edgetfm.runtime.session import without_spinning
+from edgetfm.runtime.session import Session, without_spinning
 from edgetfm.signature import FRAMES, SAMPLES, SEQUENCE, TARGET_MASK, Array, Feeds, is_batch
 from edgetfm.stages import Graph
 from edgetfm.step_proof import step_rungs
+
+IN_PLACE = "its weights were read where they lie in the file: neither packed nor folded"
+
+NOT_TURNED = (
+    "the graph as written was asked with its head's product by the table as it lies: the file "
+    "transposes the table first"
+)
+
+
+def shipped_float_rungs(
+    subject: Subject,
+    graph: Graph,
+    cases: Sequence[Feeds],
+    truth: Sequence[Feeds],
+    shipped: Sequence[Feeds],
+) -> list[Rung]:
+    """The answers of a large float32 graph with the settings it ships with, which it was not
+    proven under; none of any other. shipped: those answers."""
+    if not of_float(graph):
+        return []
+    compared = subject.compare(shipped, truth, cases)
+    return [rung("fp32 as it ships", subject.oracle, compared, bound=FLOAT_BOUND)]
 
 
 def float_rungs(
@@ -30,22 +63,51 @@ def float_rungs(
 
     truth: the oracle's answers to the first of the cases.
     """
-    asked, settings = len(truth), dict(of_float(graph, settings))
-    written = answers_of(graph, cases, optimize=False, settings=settings)
+    asked, given = len(truth), settings
+    settings = dict(of_float(graph, settings))
+
+    held: list[Session | EncoderDecoder] = []
+    differs: list[str] = []
+
+    def ask_optimized(_: int) -> list[Feeds]:
+        session = open_graph(graph, settings=without_spinning(settings), threads=2)
+        held.append(session)
+        return [answer_to(session, feeds) for feeds in cases]
+
+    def ask_written(threads: int) -> list[Feeds]:
+        if settings == given:
+            return answers_of(graph, cases, optimize=False, settings=settings, threads=threads)
+        with as_written(graph, large=True) as plain:
+            differs.extend([NOT_TURNED] if plain != graph else [])
+            return answers_of(plain, cases, optimize=False, settings=settings, threads=threads)
+
+    written, answers = side_by_side(graph, ask_written, ask_optimized)
     comparison = subject.compare(written[:asked], truth, cases[:asked])
-    rungs = [rung("fp32 graph", subject.oracle, comparison, bound=FLOAT_BOUND)]
-    session = open_graph(graph, settings=without_spinning(settings), threads=2)
-    answers = [on_disk(session.run(feeds)) for feeds in cases]
+    note = "; ".join(differs)
+    rungs = [rung("fp32 graph", subject.oracle, comparison, bound=FLOAT_BOUND, note=note)]
     comparison = subject.compare(answers, written, cases)
-    rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND))
+    note = "; ".join([*differs, *([] if settings == given else [IN_PLACE])])
+    rungs.append(rung("fp32 optimized", "fp32 graph", comparison, bound=FLOAT_BOUND, note=note))
     del written
-    generates = subject.task.generates
-    in_steps = step_rungs(subject, session, "fp32", cases, answers) if generates else []
-    del session
-    return_freed()
     chosen = _batches(subject, cases)
     batches, on_two = [cases[i] for i in chosen], [answers[i] for i in chosen]
-    return rungs + _of_one_thread(subject, graph, "fp32", batches, on_two, settings) + in_steps
+
+    def in_steps(_: int) -> list[Rung]:
+        session = held.pop()
+        found = step_rungs(subject, session, "fp32", cases, answers)
+        del session
+        return_freed(cycles=False)
+        return found
+
+    def on_one(_: int) -> list[Rung]:
+        return _of_one_thread(subject, graph, "fp32", batches, on_two, settings)
+
+    if not subject.task.generates:
+        held.clear()
+        return_freed(cycles=False)
+        return rungs + on_one(1)
+    stepped, alone = side_by_side(graph, in_steps, on_one)
+    return rungs + alone + stepped
 
 
 def invariant_rungs(
@@ -55,15 +117,24 @@ def invariant_rungs(
     cases: Sequence[Feeds],
     settings: dict[str, Any],
     budget: str = "",
+    wanted: Sequence[Feeds] | None = None,
+    answers: Sequence[Feeds] | None = None,
 ) -> list[Rung]:
     """The same answer whatever the batch neighbours, the padding and the number of threads.
 
     Dynamic int8 has one activation scale a tensor and cannot hold the first two exactly; its
-    drift is measured and bounded by the budget, which fp32 has no use for.
+    drift is measured and bounded by the budget, which fp32 has no use for. wanted: the oracle's
+    answers to the cases, if a row alone is to be held against those. answers: the graph's own on
+    two threads, where they are known.
     """
     batches = [cases[i] for i in _batches(subject, cases)]
-    on_two = answers_of(graph, batches, settings=settings, threads=2)
-    return _of_one_thread(subject, graph, precision, batches, on_two, settings, budget)
+    if answers is not None:
+        on_two = [answers[i] for i in _batches(subject, cases)]
+    else:
+        on_two = answers_of(graph, batches, settings=settings, threads=2)
+    if wanted is not None:
+        wanted = [wanted[i] for i in _batches(subject, cases)]
+    return _of_one_thread(subject, graph, precision, batches, on_two, settings, budget, wanted)
 
 
 def _of_one_thread(
@@ -74,10 +145,15 @@ def _of_one_thread(
     on_two: Sequence[Feeds],
     settings: dict[str, Any],
     budget: str = "",
+    wanted: Sequence[Feeds] | None = None,
 ) -> list[Rung]:
-    """Each row alone against its batch, and the batches against the answers of two threads."""
+    """Each row alone against its batch, and the batches against the answers of two threads.
+
+    wanted: what a row alone is held against instead, the oracle's answers. How far it is from its
+    batch is told then.
+    """
     run = session_run(graph, settings=settings, threads=1)
-    together = [on_disk(run(feeds)) for feeds in batches]
+    together = [run(feeds) for feeds in batches]
     is_float = precision == "fp32"
     threads = rung(
         f"{precision} on 2 threads",
@@ -87,6 +163,8 @@ def _of_one_thread(
     )
     if not subject.row_by_row:
         return [threads]
+    if wanted is not None:
+        return [_near_oracle(subject, run, precision, batches, together, wanted, budget), threads]
     alone = rung(
         f"{precision} alone",
         f"{precision} in a padded batch",
@@ -98,6 +176,34 @@ def _of_one_thread(
         else "",
     )
     return [alone, threads]
+
+
+def _near_oracle(
+    subject: Subject,
+    run: Run,
+    precision: str,
+    batches: Sequence[Feeds],
+    together: Sequence[Feeds],
+    wanted: Sequence[Feeds],
+    budget: str,
+) -> Rung:
+    """Each row alone against the oracle, as its batch is held elsewhere.
+
+    Two roundings of one answer, each within a budget of the oracle, may be twice as far from each
+    other: which of them is the reference is arbitrary, and what the budget is about is the oracle.
+    """
+    drift = compare_alone(subject, run, batches, together).measures()
+    said = ", ".join(
+        f"perplexity {m.perplexity:+.2%}" for m in drift.values() if m.perplexity is not None
+    )
+    return rung(
+        f"{precision} alone",
+        subject.oracle,
+        compare_alone(subject, run, batches, wanted),
+        bound=budget,
+        bound_on=subject.judged_output if budget else "",
+        note=f"from the same rows in a padded batch: {said}",
+    )
 
 
 def _batches(subject: Subject, cases: Sequence[Feeds]) -> list[int]:
@@ -114,6 +220,7 @@ def compare_alone(
     ours = subject.signature
     for feeds, answer in zip(batches, together, strict=True):
         for row in range(min(_batch(feeds), 4)):
+            still_wanted()
             lengths = _lengths(subject, feeds, row)
             cut = {t.name: _cut(feeds[t.name], t.shape, row, lengths) for t in ours.inputs}
             expected = {t.name: _cut(answer[t.name], t.shape, row, lengths) for t in ours.outputs}

@@ -7,12 +7,14 @@ branches of the decoder's graph are held against each other here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison
-from edgetfm.proof import DEVICE_BOUNDS, Subject
+from edgetfm.proof import DEVICE_BOUNDS, WEIGHT_ONLY, Subject
+from edgetfm.quantize.float_activations import with_float_activations
 from edgetfm.runtime.encoder_decoder import (
     EncoderDecoder,
     in_two_parts,
@@ -22,7 +24,7 @@ from edgetfm.runtime.encoder_decoder import (
 from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import without_spinning
 from edgetfm.signature import TARGET, Feeds
-from edgetfm.stages import Pair
+from edgetfm.stages import Graph, Pair, graph_of, parts
 
 
 def step_rungs(
@@ -36,18 +38,18 @@ def step_rungs(
 
     answers: those of the model to the cases as a whole.
     """
-    parts, steps = Comparison(subject.task.outputs), Comparison(subject.task.outputs)
+    halves, steps = Comparison(subject.task.outputs), Comparison(subject.task.outputs)
     for feeds, whole in zip(cases, answers, strict=True):
         tokens = subject.of_tokens(feeds)
         batch, length = feeds[TARGET].shape
         firsts = {1, length // 2, length - 1} if batch == 1 and length > 1 else set()
         for first in sorted(firsts):
-            parts.add(in_two_parts(model, feeds, first), whole, *tokens)
+            halves.add(in_two_parts(model, feeds, first), whole, *tokens)
         steps.add(token_by_token(model, feeds, max(1, length // 2)), whole, *tokens)
     bound = DEVICE_BOUNDS["fp16"] if precision == "fp16" else FLOAT_BOUND
     found = [(f"{precision} token by token", steps)]
-    if parts.measures():
-        found.insert(0, (f"{precision} in two parts", parts))
+    if halves.measures():
+        found.insert(0, (f"{precision} in two parts", halves))
     return [rung(name, f"{precision} whole", seen, bound=bound) for name, seen in found]
 
 
@@ -65,14 +67,30 @@ def variant_step_rungs(
 
     judged, wanted: the texts that the budget is about and the oracle's answers to them.
     """
-    model = open_graph(graph, settings=without_spinning(settings), threads=1)
-    assert isinstance(model, EncoderDecoder)
+
+    def opened(pair: Graph) -> EncoderDecoder:
+        model = open_graph(pair, settings=without_spinning(settings), threads=1)
+        assert isinstance(model, EncoderDecoder)
+        return model
+
+    def in_float(pair: Graph, name: str) -> list[Rung]:
+        model = opened(pair)
+        return step_rungs(subject, model, name, cases, [model.run(feeds) for feeds in cases])
+
     if precision == "fp16":
-        rungs = step_rungs(subject, model, precision, cases, [model.run(f) for f in cases])
-    else:
-        rungs = [_as_shipped(subject, model, precision, judged, wanted, budget)]
+        return in_float(graph, precision)
+    rungs = []
+    if precision in WEIGHT_ONLY:
+        with ExitStack() as stack:
+            same = {
+                n: stack.enter_context(with_float_activations(p)) for n, p in parts(graph).items()
+            }
+            rungs = in_float(graph_of(same), f"{precision} with float activations")
+        return_freed(cycles=False)
+    model = opened(graph)
+    rungs.append(_as_shipped(subject, model, precision, judged, wanted, budget))
     del model
-    return_freed()
+    return_freed(cycles=False)
     return rungs
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from edgetfm.beside import Beside, still_wanted
 from edgetfm.budget import Budget
 from edgetfm.bundle import Manifest
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison, Measures
-from edgetfm.quantize.spool import spooled
-from edgetfm.runtime.encoder_decoder import open_graph
+from edgetfm.quantize.shaped_tables import with_shaped_tables
+from edgetfm.quantize.spool import space, spooled
+from edgetfm.runtime.bound import run_into
+from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph
 from edgetfm.runtime.memory import return_freed
-from edgetfm.runtime.session import Settings, in_place, without_spinning
+from edgetfm.runtime.session import Session, Settings, in_place, without_spinning
 from edgetfm.signature import TARGET, TARGET_MASK, Array, Feeds, Signature
-from edgetfm.stages import Graph, parts
+from edgetfm.stages import Graph, graph_of, parts
 from edgetfm.tasks import TASKS, Task
 
 DEVICE_BOUNDS = {
@@ -36,6 +42,9 @@ rounding (2e-4 between MiniLM optimized and not; see `device_rung`). A wrong ker
 that saturates, is far outside. The bound on max_error is for short rows: the cosine of a single
 score is its sign, and that of two logits hardly more.
 """
+
+WEIGHT_ONLY = ("int4", "int8-weight")
+"""Precisions whose products can compute in float with the same weights."""
 
 _EXACT = ("fp32", "fp16")
 
@@ -124,20 +133,92 @@ class Subject:
 
 def session_run(path: Graph, *, settings: Settings | None = None, **options: Any) -> Run:
     """A graph as a function from feeds to outputs."""
-    return open_graph(path, settings=without_spinning(settings), **options).run
+    return partial(answer_to, open_graph(path, settings=without_spinning(settings), **options))
+
+
+def answer_to(model: Session | EncoderDecoder, feeds: Feeds) -> Feeds:
+    """What a model answers; large arrays lie in files without a name, as `on_disk` has them."""
+    still_wanted()
+    return (
+        run_into(model, feeds, space) if isinstance(model, Session) else on_disk(model.run(feeds))
+    )
 
 
 def answers_of(path: Graph, cases: Sequence[Feeds], **options: Any) -> list[Feeds]:
     """A graph's answers; its session is gone afterwards, for it may hold a copy of the weights."""
     run = session_run(path, **options)
-    answers = [on_disk(run(feeds)) for feeds in cases]
+    answers = [run(feeds) for feeds in cases]
     del run
-    return_freed()
+    return_freed(cycles=False)
     return answers
 
 
+@contextmanager
+def as_written(graph: Graph, *, large: bool = False) -> Iterator[Graph]:
+    """A graph to be run without onnxruntime's rewrites, which leave it one tied table.
+
+    large: whether a tied head in float is not to be transposed, either.
+    """
+    with ExitStack() as stack:
+        yield graph_of(
+            {
+                name: stack.enter_context(with_shaped_tables(path, transposed=large))
+                for name, path in parts(graph).items()
+            }
+        )
+
+
+SMALL = 3 << 28
+"""Bytes of a graph and its weights up to which two sessions of it may be open at once."""
+
+_Given = TypeVar("_Given")
+
+
+def side_by_side(graph: Graph, *works: Callable[[int], _Given]) -> list[_Given]:
+    """What pieces of work on a graph give; each is told how many threads its session gets.
+
+    Of a small graph two go on at the same time with a thread each, which keeps two cores busy
+    where one session leaves the second idle between its operators: give the longest first. Of a
+    large one the next begins when the one before has closed its session. Where one fails, the
+    other stops.
+    """
+    files = (f for p in parts(graph).values() for f in p.parent.glob(f"{p.name}*"))
+    if sum(file.stat().st_size for file in files) > SMALL:
+        return [work(2) for work in works]
+    given: dict[int, _Given] = {}
+    waiting = deque(enumerate(works))
+
+    def take_turns() -> None:
+        while (turn := next_turn()) is not None:
+            do(*turn)
+
+    def next_turn() -> tuple[int, Callable[[int], _Given]] | None:
+        try:
+            return waiting.popleft()
+        except IndexError:  # nothing waits any more
+            return None
+
+    def do(number: int, work: Callable[[int], _Given]) -> None:
+        try:
+            given[number] = work(1)
+        except BaseException:
+            waiting.clear()
+            raise
+
+    first = waiting.popleft()
+    with Beside(take_turns) as other:
+        do(*first)
+        take_turns()
+        other.result()
+    return [given[number] for number in range(len(works))]
+
+
 def on_disk(answers: Feeds) -> Feeds:
-    """The same arrays, large ones in files without a name: logits over a vocabulary are large."""
+    """The same arrays, large ones in files without a name: logits over a vocabulary are large.
+
+    All that is asked passes here, so this is where work that nobody wants any more ends.
+    """
+    still_wanted()
     return {name: spooled(array) for name, array in answers.items()}
 
 

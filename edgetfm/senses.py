@@ -7,7 +7,9 @@ from typing import Literal
 
 from edgetfm.signature import Signature
 
-Modality = Literal["text", "image", "audio", "image-text", "audio-text", "arrays"]
+Modality = Literal[
+    "text", "image", "audio", "image-text", "audio-text", "text-image-audio", "arrays"
+]
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,13 @@ OF_MODALITY: dict[Modality, tuple[str, ...]] = {
     "audio": ("audio",),
     "image-text": ("text", "image"),
     "audio-text": ("text", "audio"),
+    "text-image-audio": ("text", "image", "audio"),
     "arrays": (),
 }
 """Modality -> its senses, in the order of a graph's inputs."""
+
+SENSES_MASK = "senses_mask"
+"""The input, int64 [batch, senses], that says which senses of a row are there."""
 
 
 def part_of(signature: Signature, sense: str, senses: tuple[str, ...]) -> Signature:

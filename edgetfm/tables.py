@@ -14,6 +14,12 @@ from edgetfm.errors import DataError, MissingExtra
 
 Row = dict[str, Any]
 
+PAIRS = {
+    "source": ("source", "src", "text", "document", "article", "question", "en", "input"),
+    "target": ("target", "tgt", "summary", "translation", "answer", "de", "output"),
+}
+"""What the columns are called that hold a text and what is written about it."""
+
 LONGEST_FIELD = 1 << 24
 """Characters of one field; csv's own limit of 131072 is below some documents."""
 
@@ -110,12 +116,16 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, parse_constant=_no_number)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, row {number}: not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}, row {number}: {type(row).__name__}, expected an object")
             yield number, row
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:

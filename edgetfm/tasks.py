@@ -302,6 +302,16 @@ TASKS: dict[str, Task] = {
             _AGREEMENT_BUDGET,
             ("semantic-segmentation",),
         ),
+        Task(
+            "image-to-text",
+            "image",
+            (Output("logits", "logits", per_token=True, of_next=True),),
+            "perplexity:0.05",
+            ("image-captioning", "captioning", "image-to-text-with-past", "vision2seq-lm"),
+            budgets=_WRITTEN_BUDGETS,
+            generates=True,
+            seq2seq=True,
+        ),
         Task("depth-estimation", "image", (Output("predicted_depth", "map"),), "relative:0.05"),
         Task(
             "zero-shot-image-classification",
@@ -315,6 +325,13 @@ TASKS: dict[str, Task] = {
             apart=True,
         ),
         Task("audio-classification", "audio", (_LOGITS,), _AGREEMENT_BUDGET),
+        Task(
+            "multimodal-classification",
+            "text-image-audio",
+            (_LOGITS,),
+            _AGREEMENT_BUDGET,
+            ("multimodal",),
+        ),
         # Until there are transcripts: the letter of a frame is what a text is made of. With them
         # the words decide, for letters move by a frame at no cost.
         Task(

@@ -57,7 +57,7 @@ def made_plain(
     for done, change in enumerate(PASSES, start=1):
         progress("simplifying", done, steps)
         model, _ = change(model)
-    _declare(model, inputs, outputs)
+    declare(model, inputs, outputs)
     progress("simplifying", steps, steps)
     return model
 
@@ -114,7 +114,7 @@ def quiet_torch() -> Iterator[None]:
         logging.disable(before)
 
 
-def _declare(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+def declare(model: ir.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
     """Write the specs into the graph; a ParityError if the graph is not what they say."""
     problems = []
     for kind, values, specs in (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,6 +24,13 @@ from edgetfm.quantize.recipes import Recipe
 from edgetfm.quantize.spool import spool_weights
 from edgetfm.quantize.weight_only import BlockPlan
 from edgetfm.signature import Feeds
+
+FEW_BATCHES = 1
+"""Batches that are seen where nothing is decided by them: they only tell how far outputs move."""
+
+
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Activations whose products are rounded at the same time, where little is held for each."""
 
 
 def quantize_graph(
@@ -47,8 +56,14 @@ def quantize_graph(
         return float16.convert(copy)
     if recipe.needs_calibration and not feeds:
         raise DataError(f"the recipe '{recipe.name}' needs calibration data, none was given")
-    whole = [of_whole_texts(model, batch) for batch in feeds]
+    seen = feeds if recipe.observes_all else spread(feeds, FEW_BATCHES)
+    whole = [of_whole_texts(model, batch) for batch in seen]
     return _products(copy, recipe, whole, memo or Memo(), progress)
+
+
+def spread(feeds: Sequence[Feeds], most: int) -> list[Feeds]:
+    """At most so many batches, from all over them."""
+    return list(feeds[:: max(1, len(feeds) // most)][:most])
 
 
 def _check_names(model: ir.Model, recipe: Recipe) -> None:
@@ -142,9 +157,29 @@ def foresee(
         )
         for seen, shapes in observed:
             memo.shapes |= shapes
-            for done, name in enumerate(list(seen)):
-                _learn(unknown[name], seen.pop(name), memo)
-                progress("rounding weights", done + 1, done + 1 + len(seen))
+            for done, count in _learn_all(unknown, seen, memo):
+                progress("rounding weights", done, count)
+
+
+def _learn_all(
+    unknown: Mapping[str, Sequence[tuple[_Plan, list[Linear]]]],
+    seen: dict[str, Activation],
+    memo: Memo,
+) -> Iterator[tuple[int, int]]:
+    """Learn from each activation, and drop it; how many are done, and how many there are.
+
+    Without grams, whose factors are large, a few at once: arithmetic on arrays holds no lock.
+    """
+    names = list(seen)
+    if any(activation.gram is not None for activation in seen.values()):
+        for done, name in enumerate(names):
+            _learn(unknown[name], seen.pop(name), memo)
+            yield done + 1, len(names)
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        learned = pool.map(lambda name: _learn(unknown[name], seen.pop(name), memo), names)
+        for done, _ in enumerate(learned):
+            yield done + 1, len(names)
 
 
 def _recalled(plan: _Plan, group: Sequence[Linear], memo: Memo) -> bool:

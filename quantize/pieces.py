@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from edgetfm.graphs import save_graph
+from edgetfm.graphs import refer_graph, save_graph
 from edgetfm.quantize.items import Item
-from edgetfm.runtime.session import Session, Settings, make_session, without_spinning
+from edgetfm.runtime.session import Session, Settings, make_session, uncopied, without_spinning
 from edgetfm.signature import Feeds
+
+LARGE_PIECE = 1 << 28
+"""Bytes of a piece's weights from which they are not copied: memory holds other things, too."""
 
 
 class Walk:
@@ -80,6 +84,8 @@ class Walk:
             self._save(place, {name: state[name] for name in live})
             given = {name: state[name] for name in wanted}
             yield item, given | (others if item is self._also_of else {})
+        del session
+        self._forget()
         self._note_types(live, state)
         self._carried = live
 
@@ -93,6 +99,8 @@ class Walk:
         if outputs := [name for name in names if name not in made]:
             session = self._session(outputs)
             state |= session.run(_known(session, state), outputs)
+            del session
+            self._forget()
         return {name: state[name] for name in names}
 
     def _where(self, name: str) -> int:
@@ -119,10 +127,23 @@ class Walk:
         path = Path(self._folder.name) / f"piece_{self._sessions}.onnx"
         functions = list(self._model.functions.values())
         piece = ir.Model(graph, ir_version=self._model.ir_version, functions=functions)
-        save_graph(piece, path, external_over=0)  # onnxruntime maps weights in a file of their own
+        weights_in, size = refer_graph(piece, path) or (None, 0)
+        if weights_in is None:
+            save_graph(piece, path, external_over=0)  # weights in a file of their own are mapped
+            size = sum(v.const_value.nbytes for v in graph.initializers.values() if v.const_value)
         # Not optimized: what onnxruntime fuses, and so the last bits, would depend on the tensors
         # that are asked for, and a kept decision would differ from one made anew.
-        return make_session(path, settings=self._settings, optimize=False)
+        settings = uncopied(self._settings) if size >= LARGE_PIECE else self._settings
+        return make_session(path, settings=settings, optimize=False, weights_in=weights_in)
+
+    def _forget(self) -> None:
+        """Remove the weights of pieces that are done with: all of them are as large as the model.
+
+        Where what is mapped cannot be removed, it goes with the folder.
+        """
+        for file in Path(self._folder.name).glob("piece_*"):
+            with suppress(OSError):
+                file.unlink()
 
     def _note_types(self, names: Sequence[str], state: Feeds) -> None:
         """What was computed tells the types that the next piece's inputs have."""

@@ -86,6 +86,12 @@ class Recipe:
         """Whether activations must be observed."""
         return self.is_static or bool(self.smoothing) or self.rounding != "nearest"
 
+    @property
+    def observes_all(self) -> bool:
+        """Whether all data is looked at. For weights in blocks that are rounded to nearest it only
+        says how far the outputs of each product move: a little is enough."""
+        return self.needs_calibration or not self.is_weight_only
+
     def to_json(self) -> dict[str, Any]:
         """The form it has in edgetfm.json."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -179,7 +185,8 @@ RECIPES: dict[str, Recipe] = {
             min_gain=1.1,
             rounding="compensated",
         ),
-        Recipe("a16w8", "a16w8", rounding="compensated", scope="all"),
+        # For NPUs alone, and theirs take no table of int8: they would leave it to the CPU.
+        Recipe("a16w8", "a16w8", embeddings=False, rounding="compensated", scope="all"),
         Recipe("int8-weight", "int8-weight", rounding="compensated", block_size=32),
         Recipe("int4", "int4", rounding="compensated", block_size=32, symmetric=False),
         Recipe("fp16", "fp16", embeddings=False),

@@ -32,6 +32,12 @@ ACCURACY_LEVEL = 4
 float32 products."""
 
 
+JUDGING_ROWS = 256
+"""About how many tokens, from all over the data, tell how far an output moves."""
+FEW_ROWS = 64
+"""The same where nothing is decided by it."""
+
+
 @dataclass(frozen=True)
 class BlockWeight:
     """What a product becomes. table: the name of the int8 table that the weight is, if shared."""
@@ -100,7 +106,8 @@ class BlockPlan:
         compensation: Compensation | None,
     ) -> BlockWeight:
         form, table = self.form(linear), str(linear.weight.name)
-        judge = None if seen is None else _Judge(seen, form, linear.shape)
+        rows = FEW_ROWS if self.recipe.rounding == "nearest" else JUDGING_ROWS
+        judge = None if seen is None else _Judge(seen, form, linear.shape, rows)
         if table not in self.tables:
             parts = linear.parts()
             blocks = in_parts(parts, form, linear.shape, power, compensation, judge)
@@ -220,9 +227,10 @@ def _from_table(
 class _Judge:
     """Sums up the squared error of an output, relative to each token's float output, by parts."""
 
-    def __init__(self, seen: Activation, form: Form, shape: tuple[int, int]) -> None:
+    def __init__(self, seen: Activation, form: Form, shape: tuple[int, int], most: int) -> None:
         rows = np.concatenate(seen.sample)
-        self._rows = rows[:: sparing(len(rows), shape[1])]
+        every = max(sparing(len(rows), shape[1]), len(rows) // most)
+        self._rows = rows[::every]
         self._rounded = as_quantized(self._rows, form.block_size)
         self._missed = np.zeros(len(self._rows))
         self._power = np.zeros(len(self._rows))

@@ -5,6 +5,7 @@ Needs onnx-ir, which is imported on use.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,34 @@ def attention_maps(model: Model, feeds: Feeds) -> list[AttentionMap]:
             "heads, queries, keys] or a GroupQueryAttention, and linear attention has neither"
         )
     return maps
+
+
+def places_of(maps: Sequence[AttentionMap]) -> int:
+    """How many places all maps are of. InputError where layers see other ones than each other."""
+    sides = {side for one in maps for side in one.weights.shape[-2:]}
+    if len(sides) != 1:
+        shown = ", ".join(sorted({"x".join(map(str, one.weights.shape[-2:])) for one in maps}))
+        raise InputError(
+            f"the layers attend from and to different places, {shown}: only maps of every place "
+            "to the same places can be shown on one page, as encoders and decoders have them"
+        )
+    return int(sides.pop())
+
+
+def rollout(maps: Sequence[AttentionMap]) -> Array:
+    """How much each place counts in what stands at the first in the end, [places], sum 1.
+
+    InputError where layers see other places than each other.
+
+    Abnar and Zuidema 2020, https://arxiv.org/abs/2005.00928: the heads of a layer are averaged,
+    half of what is at a place stays there, and the layers follow each other.
+    """
+    own = np.eye(places_of(maps))
+    whole = own
+    for one in maps:
+        whole = (one.weights.mean(0) + own) / 2 @ whole
+    found: Array = whole[0]
+    return found
 
 
 @dataclass(frozen=True)

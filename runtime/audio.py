@@ -17,7 +17,11 @@ from edgetfm.signature import Array, Feeds, Signature
 MASK = "attention_mask"
 SHORT = ("silence", "repeat", "repeat-whole")
 LAYOUTS = ("frames", "bands", "channel")
+FASTEST = 1 << 20
+"""Hertz that a model can hear at; sounds of any rate are taken to it."""
 STEPS = ("sound", "band", "fixed")
+LONGEST = 1 << 24
+"""Samples or frames that a sound can be made long, 17 minutes at 16 kHz: each is held in memory."""
 _TINY = 1e-7  # added to variances
 
 
@@ -84,6 +88,10 @@ class AudioReader:
         counts = (self.sampling_rate, self.least, self.stack, self.samples or 1, self.frames or 1)
         if any(not isinstance(n, int) or n < 1 for n in counts) or not self.std:
             raise ValueError(f"a length, rate or std that cannot be: {counts}, {self.std}")
+        if (most := max(self.least, self.stack, self.samples or 1, self.frames or 1)) > LONGEST:
+            raise ValueError(f"a length of {most}, at most {LONGEST} is taken")
+        if self.sampling_rate > FASTEST:
+            raise ValueError(f"a rate of {self.sampling_rate} Hz, at most {FASTEST} is taken")
         words = ((self.short, SHORT), (self.layout, LAYOUTS), (self.normalize or "sound", STEPS))
         for word, allowed in words:
             if word not in allowed:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgetfm.bundle import Bundle
 from edgetfm.errors import InputError
 from edgetfm.progress import Progress, quiet
 from edgetfm.runtime.cases import feeds_of_shape
@@ -18,7 +19,7 @@ from edgetfm.runtime.memory import peak_memory
 from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.tuning import timed
-from edgetfm.signature import Feeds
+from edgetfm.signature import Feeds, Signature
 from edgetfm.tasks import task_named
 
 WARM_UP = 5
@@ -49,13 +50,12 @@ def bench(
     bundle, above what it had after its imports; None where the system does not tell. bytes: of
     the graph and its weights. batch, sequence (None for images), threads (None is onnxruntime's
     default), runs, precision, device, placement (provider -> nodes), session (the settings in
-    use), machine (CPU, its features, versions).
+    use), machine (CPU, its features, versions). model: the task, and the source's name and hashes;
+    files: name -> sha256 of the variant's graphs and weights.
 
     Raises DeviceError, and gives no number, if any of it fell back to another device.
     """
-    for name, value in (("batch", batch), ("sequence", sequence), ("runs", runs)):
-        if value < 1:
-            raise InputError(f"{name} is {value}, it must be 1 or more")
+    at_least_one(batch=batch, sequence=sequence, runs=runs)
     options: dict[str, Any] = {"precision": precision, "device": device, "threads": threads}
     progress("loading", 0, 0)
     loading = [timed(lambda: load(path, **options)) for _ in range(LOADS)]
@@ -77,21 +77,15 @@ def bench(
             "tokenizers",
         )
     return {
-        "latency_ms": {
-            "p50": round(float(np.percentile(milliseconds, 50)), 4),
-            "p95": round(float(np.percentile(milliseconds, 95)), 4),
-            "min": round(float(milliseconds.min()), 4),
-            "mean": round(float(milliseconds.mean()), 4),
-        },
+        "latency_ms": percentiles(milliseconds),
         "generation": None if speed is None else speed.to_json(),
         "load_ms": round(float(np.median(loading)) * 1e3, 2),
         "peak_memory_mb": None if peak is None else round(peak / 1e6, 1),
-        "bytes": model.bundle.variant_bytes(model.precision),
+        **measured_thing(model.bundle, model.precision),
         "batch": batch,
-        "sequence": sequence if _LENGTHS & {*model.signature.axes} else None,
+        "sequence": sequence_of(model.signature, sequence),
         "threads": threads,
         "runs": runs,
-        "precision": model.precision,
         "device": device,
         "placement": model.placement,
         "session": dict(model.session_options),
@@ -99,8 +93,50 @@ def bench(
     }
 
 
+def at_least_one(**counts: int) -> None:
+    """InputError for a count below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}, it must be 1 or more")
+
+
+def percentiles(milliseconds: Any) -> dict[str, float]:
+    """p50, p95, min and mean of an array of times."""
+    return {
+        "p50": round(float(np.percentile(milliseconds, 50)), 4),
+        "p95": round(float(np.percentile(milliseconds, 95)), 4),
+        "min": round(float(milliseconds.min()), 4),
+        "mean": round(float(milliseconds.mean()), 4),
+    }
+
+
+def measured_thing(bundle: Bundle, precision: str) -> dict[str, Any]:
+    """What was measured: the model, the variant, its files and their bytes."""
+    manifest = bundle.manifest
+    return {
+        "model": {
+            "task": manifest.task,
+            **{key: manifest.source.get(key) for key in ("name", "sha256")},
+        },
+        "files": {file: manifest.files[file].sha256 for file in bundle.variant_files(precision)},
+        "bytes": bundle.variant_bytes(precision),
+        "precision": precision,
+    }
+
+
+def sequence_of(signature: Signature, sequence: int) -> int | None:
+    """The length that was asked for, None of inputs that have none."""
+    return sequence if _LENGTHS & {*signature.axes} else None
+
+
 def _generates(model: Model) -> bool:
-    return task_named(model.bundle.manifest.task).generates or model.signature.has_source
+    return writes(model.bundle)
+
+
+def writes(bundle: Bundle) -> bool:
+    """Whether it writes token after token, so that a call alone says little."""
+    manifest = bundle.manifest
+    return task_named(manifest.task).generates or manifest.signature.has_source
 
 
 def _speed(model: Model, batch: int, sequence: int, tokens: int, **options: Any) -> Speed:
@@ -128,10 +164,14 @@ def _latency(model: Model, feeds: Feeds, runs: int, progress: Progress) -> Any:
 
 
 def _feeds(model: Model, batch: int, sequence: int) -> Feeds:
+    return feeds_for(model.bundle, batch, sequence)
+
+
+def feeds_for(bundle: Bundle, batch: int, sequence: int) -> Feeds:
     """Inputs of this shape: what they say does not matter to how long they take."""
-    manifest = model.bundle.manifest
-    signature = model.signature.of_source
-    preprocessor = Preprocessor.from_folder(model.bundle.root, manifest.preprocessing, signature)
+    manifest = bundle.manifest
+    signature = manifest.signature.of_source
+    preprocessor = Preprocessor.from_folder(bundle.root, manifest.preprocessing, signature)
     return feeds_of_shape(preprocessor, signature, task_named(manifest.task), batch, sequence)
 
 

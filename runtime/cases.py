@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from edgetfm.errors import DataError, InputError
+from edgetfm.errors import DataError, InputError, in_short
 from edgetfm.runtime.images import ImageReader, center_crop, opened
+from edgetfm.runtime.joint_cases import joint_cases
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.sound_cases import BENCH_SECONDS, sound_cases
 from edgetfm.runtime.text import Text, TextEncoder
-from edgetfm.senses import part_of
+from edgetfm.senses import SENSES_MASK, part_of
 from edgetfm.signature import SAMPLES, Feeds, Signature, is_batch
 from edgetfm.tasks import Task
 
 TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
 """(batch, longest sequence): 1 in each axis, odd sizes, a usual one, a full batch."""
+FULL = TEXT_SHAPES[-1]
+FEW_TOKENS = 16
+"""Tokens of the longest row of the full batch where it has more than MOST_LOGITS: what it is there
+for, eight rows of eight lengths, fewer tokens show as well."""
+MOST_LOGITS = 1 << 23
 LONG_TEXT = 1024
 """Tokens of a text that graphs traced from others' code are asked too: they may take another path
 for long ones. No decoder is proven on longer ones either: without a cache each token attends to
@@ -58,6 +65,8 @@ def parity_cases(
     if not items:
         raise DataError("no items to make cases of: at least one text or image is needed")
     senses = task.senses
+    if any(t.name == SENSES_MASK for t in signature.inputs):
+        return joint_cases(preprocessor, signature, senses, items)
     parts = [items] if len(senses) == 1 else list(zip(*items, strict=True))
     cases = [
         _CASES[sense](preprocessor, part_of(signature, sense, senses), task, part, long)
@@ -119,7 +128,7 @@ def _text_cases(
     longest = min(limits, default=max(length for _, length in TEXT_SHAPES))
     shapes = dict.fromkeys(
         (fixed if isinstance(fixed, int) else batch, min(length, longest))
-        for batch, length in (*([(1, long)] if long else []), *TEXT_SHAPES)
+        for batch, length in (*([(1, long)] if long else []), *_text_shapes(signature, task))
     )
     texts = [" ".join(item) if not isinstance(item, str) else item for item in items]
     texts = [text for text in texts if text.strip()]
@@ -129,6 +138,19 @@ def _text_cases(
         _text_case(encoder, task, texts, batch, length, seed)
         for seed, (batch, length) in enumerate(shapes)
     ]
+
+
+def _text_shapes(signature: Signature, task: Task) -> list[tuple[int, int]]:
+    """TEXT_SHAPES, a full batch with fewer tokens where a decoder has a large vocabulary.
+
+    Logits are most of what is computed, compared and kept then: 100 MB for 8 texts of 64 tokens
+    and a vocabulary of 49,152, and some of it in every comparison.
+    """
+    wide = (o.shape[-1] for o in signature.outputs if o.name == "logits")
+    vocabulary = max((size for size in wide if isinstance(size, int)), default=1)
+    few = task.generates and FULL[0] * FULL[1] * vocabulary > MOST_LOGITS
+    return [(batch, FEW_TOKENS) if few and (batch, length) == FULL else (batch, length)
+            for batch, length in TEXT_SHAPES]  # fmt: skip
 
 
 _CASES: dict[str, Callable[[Preprocessor, Signature, Task, Sequence[Any], int], list[Feeds]]] = {
@@ -146,15 +168,16 @@ def feeds_of_shape(
 ) -> Feeds:
     """One batch of exactly this shape, without padding, of no meaning.
 
-    InputError if the model does not take so long a text. `sequence` is no matter for images, and
-    waves are BENCH_SECONDS long.
+    InputError if the model does not take so long a text, or memory not the shape. `sequence` is no
+    matter for images, and waves are BENCH_SECONDS long.
     """
     sizes = {axis: batch for axis in signature.axes if is_batch(axis)}
     if preprocessor.image is not None:
         sizes |= dict(zip(("height", "width"), preprocessor.image.usual_size, strict=True))
     if preprocessor.audio is not None:
         sizes[SAMPLES] = round(BENCH_SECONDS * preprocessor.audio.sampling_rate)
-    feeds = meaningless(signature, sizes, sequence)
+    with held_by_memory(batch, sequence):
+        feeds = meaningless(signature, sizes, sequence)
     encoder = preprocessor.text
     if encoder is None:
         return signature.check(feeds)
@@ -162,6 +185,21 @@ def feeds_of_shape(
         raise InputError(f"sequence is {sequence}, the model takes {encoder.max_length} at most")
     row = _row(encoder, task, ["one two three four five six seven eight"], sequence, 0)
     return signature.check({**feeds, **{name: [values] * batch for name, values in row.items()}})
+
+
+@contextmanager
+def held_by_memory(batch: int, sequence: int) -> Iterator[None]:
+    """What numpy says of a shape that is too large becomes an InputError that names the options.
+
+    Of sizes beyond 64 bits it says ValueError or OverflowError.
+    """
+    try:
+        yield
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"memory does not hold inputs of --batch {batch} and --sequence {sequence}, "
+            f"choose smaller ones: {in_short(error)}"
+        ) from error
 
 
 def meaningless(signature: Signature, sizes: Mapping[str, int], other: int) -> Feeds:
@@ -176,7 +214,7 @@ def meaningless(signature: Signature, sizes: Mapping[str, int], other: int) -> F
         if spec.dtype.startswith("float") and "mask" not in spec.name:
             feeds[spec.name] = random.standard_normal(shape).astype(spec.dtype)
         else:
-            true = spec.dtype == "bool" or spec.name == "attention_mask"
+            true = spec.dtype == "bool" or spec.name in ("attention_mask", SENSES_MASK)
             feeds[spec.name] = np.full(shape, int(true), dtype=spec.dtype)
     return feeds
 

@@ -90,6 +90,14 @@ def _is_float(value: Any) -> bool:
 
 def compute_values(path: Path, names: Iterable[str], feeds: Feeds) -> Feeds:
     """The named values of a graph, which is run unoptimized with each of them as an output."""
+    wanted = list(names)
+    with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder:
+        copy = with_values(path, wanted, Path(folder) / "model.onnx")
+        return make_session(copy, optimize=False).run(feeds, wanted)
+
+
+def with_values(path: Path, names: Iterable[str], copy: Path) -> Path:
+    """A copy of a graph that also gives these of its values."""
     from edgetfm.graphs import infer_shapes, read_graph, save_graph
 
     wanted = list(names)
@@ -97,7 +105,5 @@ def compute_values(path: Path, names: Iterable[str], feeds: Feeds) -> Feeds:
     missing = set(wanted) - {value.name for value in model.graph.outputs}
     for node in model.graph:
         model.graph.outputs.extend(v for v in node.outputs if v.name in missing)
-    with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder:
-        copy = Path(folder) / "model.onnx"
-        save_graph(model, copy)
-        return make_session(copy, optimize=False).run(feeds, wanted)
+    save_graph(model, copy)
+    return copy

@@ -22,6 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "vision": ("pillow",),
     "audio": ("soundfile", "soxr"),
     "data": ("pyarrow",),
+    "eval": ("sacrebleu", "pycocotools", "scikit-learn"),
     "report": ("matplotlib",),
     "optimum": ("optimum", "requests"),
     "peft": ("peft",),
@@ -89,9 +90,16 @@ def _version(package: str) -> str | None:
 
 
 def _device(name: str) -> Check:
-    missing = DEVICES[name].missing()
-    return _check(f"device {name}", missing is None, "ready" if missing is None else "not ready",
-                  f"needs {missing}")  # fmt: skip
+    row = DEVICES[name]
+    missing = row.missing()
+    said = "ready" if missing is None else "not ready"
+    where = "" if row.reach == "this process" else f" by {row.reach}"
+    return _check(
+        f"device {name}",
+        missing is None,
+        f"{said}: {row.what}, {row.proves}{where}",
+        f"needs {missing}",
+    )
 
 
 def _cpu() -> Check:

@@ -23,6 +23,9 @@ PAGE = 1 << 21
 LEAST = 16 << 20
 """Bytes that are worth it: fewer stay where the processor finds them."""
 
+USUAL_STACK = 8 << 20
+"""Bytes of a thread's stack where nothing limits it."""
+
 _COLLAPSE = 25
 """MADV_COLLAPSE of Linux 6.1: now, and not when the kernel comes round to it."""
 _MAPS = Path("/proc/self/maps")
@@ -51,12 +54,24 @@ def _anonymous() -> list[Region] | None:
         lines = [line.split(maxsplit=5) for line in _MAPS.read_text().splitlines()]
     except OSError:
         return None
-    found = []
+    found, guarded = [], 0
     for place, rights, _, _, inode, *name in lines:
+        start, end = (int(number, 16) for number in place.split("-"))
         if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
-            start, end = (int(number, 16) for number in place.split("-"))
-            found.append((start, end))
+            # Behind a guard begins a thread's stack, which would grow to all that it may take.
+            start += _stack() if start == guarded else 0
+            if start < end:
+                found.append((start, end))
+        guarded = end if rights == "---p" else 0
     return found
+
+
+def _stack() -> int:
+    """Bytes of a thread's stack."""
+    import resource  # not on Windows
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return USUAL_STACK if soft == resource.RLIM_INFINITY else soft
 
 
 def _without(regions: Iterable[Region], others: list[Region]) -> Iterator[Region]:

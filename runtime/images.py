@@ -106,13 +106,17 @@ class ImageReader:
             )
         return {self.name: np.stack(rows).astype(self.dtype)}
 
-    def read(self, picture: Picture) -> Array:
-        """One picture as float32 [channels, height, width]."""
-        image = _converted(opened(picture), "L" if self.channels == 1 else "RGB")
+    def read(self, picture: Picture, of: Picture | None = None) -> Array:
+        """One picture as float32 [channels, height, width].
+
+        of: what it was opened from, if it was opened before, so that an error names the file.
+        """
+        image = _converted(opened(picture), "L" if self.channels == 1 else "RGB", of or picture)
         height, width = self.resize(image.height, image.width)
         if min(height, width) < 1:
             raise InputError(
-                f"an image of {image.height} x {image.width} pixels is too small for this model"
+                f"{_called(of or picture)} of {image.height} x {image.width} pixels is too narrow "
+                f"for this model: it would become {height} x {width}"
             )
         if self.resize.mode != "none":
             image = image.resize((width, height), _filter(self.resample))
@@ -124,6 +128,14 @@ class ImageReader:
             pixels = pixels[:, :, ::-1]
         values = (pixels * self.rescale - np.array(self.mean)) / np.array(self.std)
         return np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float32)
+
+    def shown(self, values: Array) -> Array:
+        """What `read` made its values of, resized and cropped: uint8 [height, width, channels]."""
+        pixels = (
+            values.transpose(1, 2, 0) * np.array(self.std) + np.array(self.mean)
+        ) / self.rescale
+        pixels = pixels[:, :, ::-1] if self.order == "bgr" else pixels
+        return np.ascontiguousarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
 def _per_channel(value: Any, channels: int) -> tuple[float, ...]:
@@ -191,18 +203,29 @@ def _from_array(array: Array) -> Image:
     return image
 
 
-def _converted(image: Image, mode: str) -> Image:
+def _converted(image: Image, mode: str, picture: Picture) -> Image:
     """The image with 8 bits a channel in this mode: transparency dropped, 16 bits scaled."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise InputError("the image has integer values outside 16 bits: convert it to 8 bits")
+            raise InputError(
+                f"{_called(picture)} has integer values outside 16 bits: convert it to 8 bits"
+            )
         image = _from_array((values // 257).astype(np.uint8))
     elif image.mode == "F":
-        raise InputError("the image holds floating-point values: convert it to 8 bits a channel")
+        raise InputError(
+            f"{_called(picture)} holds floating-point values: convert it to 8 bits a channel"
+        )
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of a direct conversion to RGB
+    elif image.mode == "LAB":
+        image = image.convert("RGB")  # Pillow knows no way from it to grey
     return image if image.mode == mode else image.convert(mode)
+
+
+def _called(picture: Picture) -> str:
+    """The path of a picture that has one."""
+    return os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else "the image"
 
 
 def center_crop(pixels: Array, size: tuple[int, int]) -> Array:

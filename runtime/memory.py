@@ -16,6 +16,8 @@ import edgetfm
 from edgetfm.errors import EdgetfmError
 
 EVERY_SECONDS = 0.001
+WORTH_COLLECTING = 800_000_000
+"""Bytes of anonymous memory from which the half second of a collection beside PyTorch pays."""
 
 _CHILD = """
 import importlib, sys
@@ -73,12 +75,18 @@ def anonymous_memory(pid: int) -> int | None:
     return None
 
 
-def return_freed() -> None:
+def return_freed(*, cycles: bool = True) -> None:
     """Give memory that was freed back to the system, where the C library can (glibc).
 
-    Otherwise a large model's freed weights stay with the process beside those that come next.
+    Otherwise a large model's freed weights stay with the process beside those that come next. A
+    process that is small anyway keeps what it has. cycles: whether what refers to itself is looked
+    for first, as modules may; sessions and arrays do not.
     """
-    gc.collect()
+    held = anonymous_memory(os.getpid())
+    if held is not None and held < WORTH_COLLECTING:
+        return
+    if cycles:
+        gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -13,14 +13,14 @@ from edgetfm.bundle import Bundle
 from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.runtime.tasks import WAYS, Asked, text_to_text, way_of
+from edgetfm.runtime.tasks import WAYS, Asked, captions, text_to_text, way_of
 from edgetfm.tasks import OTHER
 
 if TYPE_CHECKING:
     from edgetfm.runtime.generation.writer import Stream
 
 TEXT_GENERATION = "text-generation"
-STREAMED = (TEXT_GENERATION, *text_to_text.NAMES)
+STREAMED = (TEXT_GENERATION, *text_to_text.NAMES, captions.NAME)
 """The tasks whose answers can be had as they are written."""
 
 
@@ -64,7 +64,7 @@ class Pipeline:
         return [answers[0]] if way.wrap and isinstance(answers[0], Mapping) else answers[0]
 
     def stream(self, prompt: Any, /, **options: Any) -> Stream:
-        """The answer to one prompt, a text or a chat, in pieces as they are written.
+        """The answer to one prompt, a text, a chat or a picture, in pieces as they are written.
 
         Of bundles that write texts. Options are those of a call that say what is generated; the
         text comes without its prompt. A stream that is closed, or left by an exception, frees the
@@ -75,7 +75,9 @@ class Pipeline:
             raise InputError(f"this bundle does {self.task}: only {names} have a stream")
         items, single = WAYS[self.task].items(prompt)
         if not single:
-            raise InputError("a stream answers one prompt: a text, or a chat")
+            raise InputError("a stream answers one prompt: a text, a chat, or a picture")
+        if self.task == captions.NAME:
+            return captions.stream_caption(self.asked, items[0], **options)
         if self.task != TEXT_GENERATION:
             return text_to_text.stream_text(self.asked, items[0], **options)
         writer = self.asked.writer

@@ -7,24 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from edgetfm.errors import InputError
 from edgetfm.runtime.audio import AudioReader
 from edgetfm.runtime.ctc import Letters
 from edgetfm.runtime.images import ImageReader, Picture
-from edgetfm.runtime.sounds import Sound
+from edgetfm.runtime.sounds import Sound, samples_of
 from edgetfm.runtime.text import Text, TextEncoder
-from edgetfm.senses import SENSES, part_of
+from edgetfm.senses import SENSES, SENSES_MASK, part_of
 from edgetfm.signature import Feeds, Signature
 
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Texts, pictures or sounds to feeds, equal to what transformers makes of them."""
+    """Texts, pictures or sounds to feeds, equal to what transformers makes of them.
+
+    joint: whether an item has all senses, some of which may be missing.
+    """
 
     text: TextEncoder | None = None
     image: ImageReader | None = None
     audio: AudioReader | None = None
     letters: Letters | None = None
+    joint: bool = False
 
     @classmethod
     def from_folder(
@@ -44,7 +50,8 @@ class Preprocessor:
         if "audio" in parts:
             audio = AudioReader.from_settings(preprocessing["audio"], parts["audio"])
         letters = Letters.from_settings(preprocessing["ctc"]) if "ctc" in preprocessing else None
-        return cls(text, image, audio, letters)
+        joint = any(t.name == SENSES_MASK for t in signature.inputs)
+        return cls(text, image, audio, letters, joint)
 
     @property
     def makes_nothing(self) -> bool:
@@ -55,8 +62,11 @@ class Preprocessor:
         """Items as one batch for a model of these senses.
 
         An item is what its sense is given (a text, a picture); of a model of several senses it is
-        a tuple, a part for each in their order.
+        a tuple, a part for each in their order. Of a model that takes a mask of senses a part may
+        be None: it is missing.
         """
+        if self.joint:
+            return self._together(senses, items)
         ways: dict[str, Callable[[Any], Feeds]] = {
             "text": self.texts,
             "image": self.images,
@@ -67,6 +77,20 @@ class Preprocessor:
         for sense, part in zip(senses, parts, strict=True):
             feeds |= ways[sense](list(part))
         return feeds
+
+    def _together(self, senses: Sequence[str], items: Sequence[Any]) -> Feeds:
+        """Inputs of all senses, and the mask of those that are there; nothing stands for others."""
+        parts = dict(zip(senses, zip(*items, strict=True), strict=True))
+        there = np.array([[part is not None for part in item] for item in items], np.int64)
+        feeds = self.texts(["" if text is None else text for text in parts["text"]])
+        reader, ears = self.image_reader, self.audio_reader
+        blank = np.zeros((*reader.usual_size, 3), np.uint8)
+        feeds |= self.images([blank if image is None else image for image in parts["image"]])
+        silence = np.zeros(max(1, ears.least), np.float32)
+        sounds = [
+            silence if s is None else samples_of(s, ears.sampling_rate) for s in parts["audio"]
+        ]
+        return {**feeds, **ears.batch([ears.prepare(s) for s in sounds]), SENSES_MASK: there}
 
     def texts(self, texts: Text | Sequence[Text], *, max_length: int | None = None) -> Feeds:
         """Texts, or pairs of texts, as arrays [batch, sequence].

@@ -105,6 +105,14 @@ def profile(
     )
 
 
+def operators(path: Path, feeds: Feeds, settings: Settings | None = None) -> Counter[str]:
+    """How many nodes of each operator a call runs, of the graph as onnxruntime rewrote it.
+
+    Raises as `profile` does.
+    """
+    return Counter(op for _, _, op in _by_node(_events(path, feeds, settings, 1)))
+
+
 _Node = tuple[str, str, str]
 """The number that onnxruntime gave it, its name, its operator."""
 

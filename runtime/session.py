@@ -14,24 +14,12 @@ from edgetfm.errors import BundleError, DeviceError, EdgetfmError, InputError, l
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.devices import Device, ready_device
 from edgetfm.runtime.huge_pages import in_huge_pages
+from edgetfm.runtime.placement import CPU, FirstCall, fell_back, placed
+from edgetfm.settings import problems_of
 from edgetfm.signature import KEEP, PAST, Feeds, Signature, TensorSpec
 
 Settings = Mapping[str, Any]
 """{"disabled_optimizers": [name, ...], "config_entries": {key: value}}, as in a manifest."""
-
-CONFIG_ENTRIES = (
-    "mlas.enable_gemm_fastmath_arm64_bfloat16",
-    "optimization.disable_specified_optimizers",
-    "optimization.enable_gelu_approximation",
-    "session.disable_prepacking",
-    "session.inter_op.allow_spinning",
-    "session.intra_op.allow_spinning",
-    "session.qdq_matmulnbits_accuracy_level",
-    "session.qdqisint8allowed",
-    "session.set_denormal_as_zero",
-    "session.x64quantprecision",
-)
-"""What a manifest may set: other entries reach outside the bundle's folder or hide a fallback."""
 
 
 def without_spinning(settings: Settings | None = None) -> Settings:
@@ -40,7 +28,7 @@ def without_spinning(settings: Settings | None = None) -> Settings:
     For sessions that take turns with other work: spinning threads of one, or of a BLAS, would
     take the cores from the next.
     """
-    settings = settings or {}
+    settings = checked(settings)
     entries = {"session.intra_op.allow_spinning": "0", **settings.get("config_entries", {})}
     return {**settings, "config_entries": entries}
 
@@ -50,16 +38,20 @@ LARGE_GRAPH = 1 << 30
 
 
 def in_place(path: Path, settings: Settings | None = None) -> Settings:
-    """The settings for a float graph, without copies of its weights if they are many.
+    """The settings for a float graph, without copies of its weights if they are many."""
+    weights = path.with_name(f"{path.name}_data")
+    large = weights.is_file() and weights.stat().st_size >= LARGE_GRAPH
+    return uncopied(settings) if large else settings or {}
+
+
+def uncopied(settings: Settings | None = None) -> Settings:
+    """The settings, without copies of the weights.
 
     onnxruntime maps weights that lie in a file of their own, and the system can drop what is
     mapped; it packs them anew for its products, and transposes a table that is also the head. A
     graph of 540 MB takes 525 MB then, 111 without packing; calls take 1.06 of the time.
     """
-    settings = settings or {}
-    weights = path.with_name(f"{path.name}_data")
-    if not weights.is_file() or weights.stat().st_size < LARGE_GRAPH:
-        return settings
+    settings = checked(settings)
     entries = {**settings.get("config_entries", {}), "session.disable_prepacking": "1"}
     return {
         **settings,
@@ -70,13 +62,6 @@ def in_place(path: Path, settings: Settings | None = None) -> Settings:
 
 MOST_THREADS = 1024
 """Of one session; onnxruntime would start any number, and wait for them."""
-
-_SHAPE_OPS = frozenset(
-    {"Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Gather"}
-    | {"Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Range", "ReduceProd"}
-    | {"Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where"}
-)
-"""onnxruntime itself prefers the CPU for these when they only compute shapes."""
 
 
 @dataclass(frozen=True)
@@ -95,35 +80,51 @@ class Session:
     fallen_back: dict[str, int]
     _session: Any
     optional_inputs: tuple[str, ...] = ()
+    _first_call: FirstCall | None = None
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Feeds:
         """The outputs by name, all of them unless some are named. `feeds` are not converted.
 
         A decoder that is given no past is asked about whole texts: see Signature.of_whole_texts.
         """
-        signature = self.signature
-        if signature.has_cache and not any(name.startswith(PAST) for name in feeds):
-            feeds = signature.whole_texts(dict(feeds))
-            if KEEP in self.optional_inputs:
-                feeds.setdefault(KEEP, np.array(0, np.int64))
-            signature = signature.of_whole_texts
+        feeds, signature = self.asked(feeds)
         names = [o.name for o in signature.outputs] if outputs is None else list(outputs)
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise _run_error(error, self, feeds) from error
+        self._judge_first_call()
         return dict(zip(names, values, strict=True))
+
+    def asked(self, feeds: Mapping[str, Any]) -> tuple[Feeds, Signature]:
+        """All that the graph takes where it is asked this, and the signature of what it gives."""
+        signature = self.signature
+        if not signature.has_cache or any(name.startswith(PAST) for name in feeds):
+            return dict(feeds), signature
+        whole = signature.whole_texts(dict(feeds))
+        if KEEP in self.optional_inputs:
+            whole.setdefault(KEEP, np.array(0, np.int64))
+        return whole, signature.of_whole_texts
 
     def io_binding(self) -> Any:
         """onnxruntime's table of the buffers that inputs are read from and outputs written to."""
         return self._session.io_binding()
 
-    def run_bound(self, binding: Any) -> None:
-        """Run on the buffers of a table that `io_binding` made."""
+    def run_bound(self, binding: Any, feeds: Feeds | None = None) -> None:
+        """Run on the buffers of a table that `io_binding` made. feeds: what an error may name."""
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise _run_error(error, self, {}) from error
+            raise _run_error(error, self, feeds or {}) from error
+        self._judge_first_call()
+
+    def _judge_first_call(self) -> None:
+        """DeviceError if, without leave, the CPU computed more than shapes in the first call."""
+        if self._first_call is None:
+            return
+        self.fallen_back.update(self._first_call.fallen_back(self._session))
+        if self.fallen_back and not self._first_call.allowed:
+            raise fell_back(self.path, self.device, self.fallen_back)
 
     def end_profiling(self) -> Path:
         """The file of times of a session that was made with `profile_to`, now complete."""
@@ -145,6 +146,7 @@ def make_session(
     optimize: bool = True,
     signature: Signature | None = None,
     profile_to: Path | None = None,
+    weights_in: Path | None = None,
 ) -> Session:
     """The graph at `path`, loaded on `device`.
 
@@ -153,43 +155,54 @@ def make_session(
     optimize: False loads the graph as it was written, without any of onnxruntime's rewrites.
     signature: what the graph must take and give.
     profile_to: a folder; the time of each node is written there until `end_profiling`.
-    Raises DeviceError if the device is missing or, without `allow_fallback`, if nodes other than
-    shape arithmetic ended on the CPU; BundleError if the file cannot be loaded or has another
-    signature; MissingExtra without onnxruntime.
+    weights_in: the folder of its external weights, None is its own.
+    Raises DeviceError if the device is missing or, without `allow_fallback`, if nodes ended on the
+    CPU, other than arithmetic of shapes: what looks like it is judged by the first call, which
+    then raises; BundleError if the file cannot be loaded or has another signature; MissingExtra
+    without onnxruntime.
     """
-    path = Path(path)
+    path = in_utf8(Path(path))
     if not path.is_file():
         raise InputError(f"no graph at {path}")
     row = ready_device(device)
-    settings = _checked(settings or {})
+    settings = checked(settings)
+    options = _options(threads, settings, optimize)
+    if weights_in is not None:  # which are the caller's: whoever made a bundle cannot name others
+        options.add_session_config_entry(_WEIGHTS_IN, str(weights_in))
+    first_call = None
+    if row.provider != CPU and profile_to is None:
+        first_call = FirstCall(allowed=allow_fallback)
+        profile_to = first_call.folder
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_to / "profile")
     try:
         with in_huge_pages():
             session = ort().InferenceSession(
-                path,
-                _options(threads, settings, optimize, profile_to),
+                path if weights_in is None else path.read_bytes(),
+                options,
                 providers=[(row.provider, dict(row.options))],
                 enable_fallback=False,
                 disabled_optimizers=list(settings.get("disabled_optimizers", ())),
             )
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise _load_error(error, path, row) from error
-    placement, fallen_back = _placement(session, row)
+        raise load_error(error, path, row) from error
+    placement, fallen_back = placed(session, row)
     if fallen_back and not allow_fallback:
-        what = ", ".join(f"{count} {op}" for op, count in sorted(fallen_back.items()))
-        raise DeviceError(
-            f"{path.name} does not run on {device} alone, these nodes fell back to the CPU: {what}"
-            "; allow the fallback, or use another variant or device"
-        )
+        raise fell_back(path, row, fallen_back)
     found = _signature(session)
     optional = tuple(node.name for node in session.get_overridable_initializers())
     if signature is not None:
         _check_signature(found, signature.without(optional), path)
-    return Session(path, row, threads, settings, found, placement, fallen_back, session, optional)
+    return Session(
+        path, row, threads, settings, found, placement, fallen_back, session, optional, first_call
+    )
 
 
-def _options(
-    threads: int | None, settings: Settings, optimize: bool, profile_to: Path | None
-) -> Any:
+_WEIGHTS_IN = "session.model_external_initializers_file_folder_path"
+
+
+def _options(threads: int | None, settings: Settings, optimize: bool) -> Any:
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads}, it must be 1 or more")
     if threads is not None and threads > MOST_THREADS:
@@ -200,56 +213,29 @@ def _options(
     options.inter_op_num_threads = 1
     if not optimize:
         options.graph_optimization_level = ort().GraphOptimizationLevel.ORT_DISABLE_ALL
-    if profile_to is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile_to / "profile")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for key, value in settings.get("config_entries", {}).items():
         options.add_session_config_entry(key, value)
     return options
 
 
-def _checked(settings: Settings) -> Settings:
+def checked(settings: Settings | None) -> Settings:
     """The settings, or a BundleError: they may come from somebody else's manifest."""
-    problems = [
-        f"unknown session setting '{key}' (known are disabled_optimizers, config_entries)"
-        for key in settings
-        if key not in ("disabled_optimizers", "config_entries")
-    ]
-    disabled, entries = settings.get("disabled_optimizers", ()), settings.get("config_entries", {})
-    if not isinstance(disabled, (list, tuple)) or not all(isinstance(d, str) for d in disabled):
-        problems.append("disabled_optimizers must be a list of names")
-    if not isinstance(entries, Mapping):
-        problems.append("config_entries must be a table of text values")
-    else:
-        for key, value in entries.items():
-            if key not in CONFIG_ENTRIES:
-                problems.append(
-                    f"config entry '{key}' is not allowed (allowed: {', '.join(CONFIG_ENTRIES)})"
-                )
-            elif not isinstance(value, str):
-                problems.append(f"config entry '{key}' is {value!r}, it must be text")
+    problems = problems_of(settings or {})
     if problems:
         raise BundleError(f"the session settings are malformed:\n{listed(problems)}")
-    return settings
+    return settings or {}
 
 
-def _placement(session: Any, device: Device) -> tuple[dict[str, int], dict[str, int]]:
-    """Nodes by provider, and by operator those that fell back from `device` to the CPU.
-
-    What `get_providers` lists was asked for, not used: the assignment is what was done.
-    """
-    placement: Counter[str] = Counter()
-    fallen_back: Counter[str] = Counter()
-    for subgraph in session.get_provider_graph_assignment_info():
-        for node in subgraph.get_nodes():
-            placement[subgraph.ep_name] += 1
-            if subgraph.ep_name != device.provider and node.op_type not in _SHAPE_OPS:
-                fallen_back[node.op_type] += 1
-    if placement and device.provider not in placement:
-        for subgraph in session.get_provider_graph_assignment_info():
-            fallen_back.update(n.op_type for n in subgraph.get_nodes() if n.op_type in _SHAPE_OPS)
-    return dict(placement.most_common()), dict(fallen_back)
+def in_utf8(path: Path) -> Path:
+    """The path, or an InputError for one that onnxruntime cannot be given."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the path {str(path)!r} is not UTF-8 and onnxruntime takes no other: rename the folder"
+        ) from error
+    return path
 
 
 _DTYPES = {
@@ -262,13 +248,17 @@ _DTYPES = {
 }
 
 
+NO_NAME = "?"
+"""What an axis is called that is free and has no name."""
+
+
 def _signature(session: Any) -> Signature:
     def specs(nodes: Any) -> tuple[TensorSpec, ...]:
         return tuple(
             TensorSpec(
                 n.name,
                 _DTYPES.get(n.type, n.type),
-                tuple("?" if axis is None else axis for axis in n.shape),
+                tuple(NO_NAME if axis is None else axis for axis in n.shape),
             )
             for n in nodes
         )
@@ -302,7 +292,8 @@ def _said(error: Exception) -> str:
     return text.rsplit("[ONNXRuntimeError] : ", 1)[-1]
 
 
-def _load_error(error: Exception, path: Path, device: Device) -> EdgetfmError:
+def load_error(error: Exception, path: Path, device: Device) -> EdgetfmError:
+    """What onnxruntime said of a graph that it does not load: of the bundle, or of the device."""
     if device.provider.startswith("CPU"):
         return BundleError(f"onnxruntime cannot load {path}: {_said(error)}")
     return DeviceError(f"onnxruntime cannot load {path} on {device.name}: {_said(error)}")

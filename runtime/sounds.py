@@ -31,11 +31,11 @@ _NAMES = ("array", "raw")
 def samples_of(sound: Sound, rate: int) -> Samples:
     """One sound as [samples] at `rate` hertz, its channels mixed; InputError if it is none."""
     array, its_rate = _taken(sound, rate)
-    mono = _mono(array)
+    mono, name = _mono(array), sound if isinstance(sound, (str, os.PathLike)) else "a sound"
     if not mono.size:
-        raise InputError("a sound has no samples")
+        raise InputError(f"{name} has no samples")
     if not np.isfinite(mono).all():
-        raise InputError("a sound has samples that are NaN or infinite")
+        raise InputError(f"{name} has samples that are NaN or infinite")
     return mono if its_rate == rate else _resampled(mono, its_rate, rate)
 
 

@@ -7,32 +7,41 @@ from typing import Any
 import numpy as np
 
 from edgetfm.runtime._ort import ort
+from edgetfm.runtime.bound import Room, run_into
 from edgetfm.runtime.session import Session
 from edgetfm.signature import KEEP, PAST, PRESENT, Array, Feeds, Signature, TensorSpec
 
 
-def in_two_parts(session: Session, feeds: Feeds, first: int) -> Feeds:
-    """The logits of one text, [1, length, vocabulary]: of `first` tokens, then of the others."""
+def in_two_parts(session: Session, feeds: Feeds, first: int, room: Room = np.empty) -> Feeds:
+    """The logits of one text, [1, length, vocabulary]: of `first` tokens, then of the others.
+
+    room: what makes arrays for them.
+    """
     ids = feeds["input_ids"]
     ones = np.ones_like(ids)
     start = {"input_ids": ids[:, :first], "attention_mask": ones[:, :first]}
-    one = _all_logits(session, session.signature.whole_texts(start))
+    one = _all_logits(session, session.signature.whole_texts(start), room)
     past = {
         name.replace(PRESENT, PAST, 1): array
         for name, array in one.items()
         if name.startswith(PRESENT)
     }
     rest = {"input_ids": ids[:, first:], "attention_mask": ones, **past}
-    two = _all_logits(session, rest)
-    return {"logits": np.concatenate([one["logits"], two["logits"]], axis=1)}
+    two = _all_logits(session, rest, room)
+    both = room((1, ids.shape[1], two["logits"].shape[2]), two["logits"].dtype)
+    both[:, :first], both[:, first:] = one["logits"], two["logits"]
+    return {"logits": both}
 
 
-def token_by_token(session: Session, feeds: Feeds, whole: Feeds, prompts: Array) -> Feeds:
+def token_by_token(
+    session: Session, feeds: Feeds, whole: Feeds, prompts: Array, room: Room = np.empty
+) -> Feeds:
     """The logits of a ragged batch, [batch, longest, vocabulary]: its last tokens one at a time.
 
     prompts: how many tokens of each row are read at once, [batch], 1 or more; the others follow
-    over one buffer, as in generation. Rows that end before others repeat their last token. whole:
-    the answers whose logits stand for the tokens of the prompts.
+    over one buffer, as in generation. Rows that end before others repeat their last token. A step
+    is asked for its last logits alone where the graph takes that. whole: the answers whose logits
+    stand for all but the last token of the prompts. room: what makes the array of the logits.
     """
     ids, lengths = feeds["input_ids"], feeds["attention_mask"].sum(axis=1)
     buffers = {
@@ -40,14 +49,16 @@ def token_by_token(session: Session, feeds: Feeds, whole: Feeds, prompts: Array)
         for t in session.signature.inputs
         if t.name.startswith(PAST)
     }
-    logits = whole["logits"].copy()
-    _step(session, buffers, ids[:, : prompts.max()], prompts)
+    logits = room(whole["logits"].shape, whole["logits"].dtype)
+    logits[...] = whole["logits"]
+    rows = np.arange(len(ids))
+    logits[rows, prompts - 1] = _step(session, buffers, ids[:, : prompts.max()], prompts)
     for step in range(int((lengths - prompts).max(initial=0))):
         places = np.minimum(prompts + step, lengths - 1)[:, None]
         tokens = np.take_along_axis(ids, places, axis=1)
         answer = _step(session, buffers, tokens, places[:, 0] + 1)
         going = prompts + step < lengths  # a memory has had the last token of the others before
-        logits[going, places[going, 0]] = answer[going, 0]
+        logits[going, places[going, 0]] = answer[going]
     return {"logits": logits}
 
 
@@ -75,9 +86,10 @@ def _room(spec: TensorSpec, batch: int, capacity: int) -> Array:
 
 
 def _step(session: Session, buffers: dict[str, Any], tokens: Array, lengths: Array) -> Array:
-    """The logits of one step over buffers that past and present share, or a memory's two states.
+    """The logits [batch, vocabulary] after the last token of each row, padded on the right.
 
-    tokens: [batch, new]; lengths: of what is past and new together, [batch].
+    One step over buffers that past and present share, or a memory's two states. tokens: [batch,
+    new]; lengths: of what is past and new together, [batch].
     """
     mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
     binding = session.io_binding()
@@ -90,16 +102,21 @@ def _step(session: Session, buffers: dict[str, Any], tokens: Array, lengths: Arr
             binding.bind_output(present)
         else:
             binding.bind_ortvalue_output(present, buffer)
+    if KEEP in (*session.optional_inputs, *(t.name for t in session.signature.inputs)):
+        binding.bind_ortvalue_input(KEEP, ort().OrtValue.ortvalue_from_numpy(np.array(1, np.int64)))
     binding.bind_output("logits")
     session.run_bound(binding)
     *presents, answer = binding.get_outputs()
     if session.signature.remembers:
         buffers.update(zip(buffers, presents, strict=True))
     logits: Array = answer.numpy()
-    return logits[:, -1:]
+    last = lengths - 1 if logits.shape[1] == tokens.shape[1] > 1 else np.zeros_like(lengths)
+    return np.asarray(logits[np.arange(len(logits)), last])
 
 
-def _all_logits(session: Session, feeds: Feeds) -> Feeds:
+def _all_logits(session: Session, feeds: Feeds, room: Room) -> Feeds:
     if KEEP in session.optional_inputs:
         feeds = {**feeds, KEEP: np.array(0, np.int64)}
-    return session.run(feeds)
+    (logits,) = (t for t in session.signature.outputs if t.name == "logits")
+    tokens = {str(logits.shape[1]): feeds["input_ids"].shape[1]}
+    return run_into(session, feeds, room, tokens)

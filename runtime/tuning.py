@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from edgetfm.progress import Progress, quiet
 from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph, token_by_token
+from edgetfm.runtime.profile import operators
 from edgetfm.runtime.session import LARGE_GRAPH, Session, Settings
 from edgetfm.runtime.steps import last_step
 from edgetfm.signature import Feeds
@@ -19,9 +21,13 @@ from edgetfm.stages import Graph, parts
 Clock = Callable[[], int]
 """Nanoseconds from some start."""
 
+_Name = TypeVar("_Name", bound=Hashable)
+
 ROUNDS = 9
 ROUND_SECONDS = 0.06
 """Calls of one candidate are repeated for about this long before the next has its turn."""
+MOST_CALLS = 100
+"""Of a round: the median of a hundred is within an eighth of what single calls differ by."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +59,35 @@ onnxruntime (several optimizers are separated by semicolons); disabled_optimizer
 Python."""
 
 
+def too_large(graph_bytes: int) -> bool:
+    """Whether a graph of this size is not tried with each of CANDIDATES side by side.
+
+    Each session holds the weights once more. What can be won does not grow with a graph's width,
+    so it is little there.
+    """
+    return len(CANDIDATES) * graph_bytes > LARGE_GRAPH
+
+
 def choose_session(path: Graph, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Any]:
     """The settings with which the graph at `path` answers `feeds` fastest on 1 CPU thread.
 
     Empty, onnxruntime's default, unless another candidate wins by more than the spread; and for
-    graphs beyond LARGE_GRAPH, of which memory has no room for two.
+    graphs that are `too_large`, or that onnxruntime rewrites alike whatever the candidate: what
+    that turns off was not done to them.
     """
     held = (f for p in parts(path).values() for f in p.parent.glob(f"{p.name}*"))
-    if sum(file.stat().st_size for file in held) > LARGE_GRAPH:
+    if too_large(sum(file.stat().st_size for file in held)):
         return {}
-    timings = measure_settings(path, feeds, progress=progress)
-    return dict(CANDIDATES[fastest(timings)])
-
-
-def measure_settings(path: Graph, feeds: Feeds, *, progress: Progress = quiet) -> dict[str, Timing]:
-    """The latency of the graph at `path` with each of CANDIDATES, by its name."""
+    if isinstance(path, Path) and _are_alike(path, feeds):
+        return {}
     graphs = {name: (path, settings) for name, settings in CANDIDATES.items()}
-    return compare_latency(graphs, feeds, progress=progress)
+    return dict(CANDIDATES[fastest(compare_latency(graphs, feeds, progress=progress))])
+
+
+def _are_alike(path: Path, feeds: Feeds) -> bool:
+    """Whether the graph has the same operators under each of CANDIDATES."""
+    first, *others = (operators(path, feeds, settings) for settings in CANDIDATES.values())
+    return all(other == first for other in others)
 
 
 def fastest(timings: Mapping[str, Timing], default: str = "default") -> str:
@@ -80,13 +98,13 @@ def fastest(timings: Mapping[str, Timing], default: str = "default") -> str:
 
 
 def compare_latency(
-    graphs: Mapping[str, tuple[Graph, Settings]],
+    graphs: Mapping[_Name, tuple[Graph, Settings]],
     feeds: Feeds,
     *,
     threads: int = 1,
     rounds: int = ROUNDS,
     progress: Progress = quiet,
-) -> dict[str, Timing]:
+) -> dict[_Name, Timing]:
     """The latency of each graph with its settings on the CPU, measured in alternating rounds.
 
     On 1 thread it is CPU time, which equals the time on the wall of an idle machine and, unlike
@@ -119,16 +137,16 @@ def _cpu_clock() -> Clock:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[_Name, Callable[[], object]],
     *,
     rounds: int = ROUNDS,
     seconds: float = ROUND_SECONDS,
     clock: Clock = time.perf_counter_ns,
     progress: Progress = quiet,
-) -> dict[str, Timing]:
+) -> dict[_Name, Timing]:
     """The latency of each call. They take turns: what slows the machine slows them alike."""
     repeats = {name: _warm_up(call, seconds) for name, call in calls.items()}
-    seen: dict[str, list[float]] = {name: [] for name in calls}
+    seen: dict[_Name, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
         progress("measuring latency", number, rounds)
         for name, call in calls.items():
@@ -145,13 +163,13 @@ def timed(call: Callable[[], object], clock: Clock = time.perf_counter_ns) -> fl
 
 
 def _warm_up(call: Callable[[], object], seconds: float) -> int:
-    """How often the call fits into `seconds`, at least 3 times; the first calls allocate.
+    """How often the call fits into `seconds`, 3 to MOST_CALLS times; the first calls allocate.
 
     A call that takes longer than that is one: what disturbs short calls is a small share of it.
     """
     call()
     once = max(1e-6, min(timed(call) for _ in range(2)))
-    return 1 if once > seconds else max(3, int(seconds / once))
+    return 1 if once > seconds else max(3, min(MOST_CALLS, int(seconds / once)))
 
 
 def _timing(values: list[float]) -> Timing:

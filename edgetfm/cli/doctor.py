@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import click
+
 from edgetfm.cli._output import Output
 from edgetfm.cli._verb import verb
 
 
 @verb()
-def command(out: Output) -> None:
-    """Examine this machine: Python, runtimes, extras, devices and CPU features."""
+@click.option("--install", metavar="DEVICES", help="Bring what these devices need, or all of them.")
+def command(out: Output, install: str | None) -> None:
+    """Examine this machine: Python, runtimes, extras, devices and CPU features.
+
+    What --install brings lies in the cache of edgetfm; nothing of the system is changed.
+    """
     from edgetfm.cli._text import checks_text
+    from edgetfm.runtime import devices
     from edgetfm.runtime.doctor import examine
 
+    if install is not None:
+        for name in devices.install(install):
+            if devices.device_named(name).bring is None:
+                out.note(f"{name}: nothing is to be installed for it")
     checks = examine()
     out.result({"checks": checks}, lambda: checks_text(checks))

@@ -8,17 +8,22 @@ from typing import Any
 import click
 
 from edgetfm.cli._output import Output
-from edgetfm.cli._verb import verb
+from edgetfm.cli._verb import folder, verb
 
 
 @verb()
 @click.argument("path", type=click.Path(path_type=Path))
-def command(out: Output, path: Path) -> None:
+@folder("--operators", help="List what a bundle needs of a reduced onnxruntime in this file.")
+def command(out: Output, path: Path, operators: Path | None) -> None:
     """Say what PATH holds: a bundle, a checkpoint, or a Hugging Face folder."""
     from edgetfm.bundle import MANIFEST
     from edgetfm.cli._text import bundle_text, model_text
     from edgetfm.workflow.inspect import inspect_bundle
 
+    if operators is not None:
+        from edgetfm.workflow.operators import write_operators
+
+        write_operators(path, operators)
     if (path / MANIFEST).exists() or not (path / "config.json").is_file():
         data = inspect_bundle(path)
         out.result(data, lambda: bundle_text(data))

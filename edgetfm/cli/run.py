@@ -11,7 +11,8 @@ import click
 
 from edgetfm.cli._generation import generation_options, noted, say
 from edgetfm.cli._output import Output
-from edgetfm.cli._pictures import check_pictures, options_of, told
+from edgetfm.cli._pictures import check_pictures, draw, options_of, told
+from edgetfm.cli._senses import check_senses, sense_options, senses_of
 from edgetfm.cli._verb import run_options, verb
 from edgetfm.cli._written import TEXTS, given_of, written_options
 from edgetfm.errors import InputError
@@ -30,13 +31,25 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A file of text that is one INPUT; may be given again.",
 )
-@click.option("--context", help="The text a question is about (question-answering).")
+@click.option(
+    "--context",
+    help="The text that a question is about (question-answering, text2text-generation).",
+)
 @click.option("--labels", help="Labels to choose from, commas between (zero-shot pictures).")
-@click.option("--pictures", type=click.Path(path_type=Path), help="Where masks and depths go.")
+@click.option(
+    "--among",
+    type=click.Path(path_type=Path),
+    help="Where what fits best is found: a folder of pictures, or a .txt file, a text a line.",
+)
+@click.option("--best", type=int, metavar="N", help="How many are told (with --among, --labels).")
+@sense_options
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), help="Where boxes, masks and depths go."
+)
 @click.option(
     "--attention",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="An .html page to write: which tokens the model looks at.",
+    help="An .html page to write, which tokens the model looks at; or a .png of a picture.",
 )
 @generation_options
 @written_options
@@ -49,6 +62,8 @@ def command(
     files: tuple[Path, ...],
     context: str | None,
     labels: str | None,
+    among: Path | None,
+    best: int | None,
     pictures: Path | None,
     attention: Path | None,
     chat: bool,
@@ -64,7 +79,8 @@ def command(
     from edgetfm.cli._text import answer_text
     from edgetfm.runtime import pipeline
 
-    if not inputs and not files:
+    senses = senses_of(options)
+    if not inputs and not files and not senses:
         raise InputError("nothing to answer: give an INPUT, - for stdin, or --file FILE")
     whole = [_text_in(file) for file in files]
     pipe = pipeline(bundle, precision=precision, device=device, threads=threads)
@@ -73,6 +89,7 @@ def command(
         raise InputError("question-answering needs --context TEXT, what the question is about")
     if context is not None and task not in ("question-answering", "text2text-generation"):
         raise InputError(f"--context is for question-answering, and this bundle does {task}")
+    check_senses(task, senses, inputs)
     check_pictures(task, pictures)
     given = given_of(pipe, {**options, "chat": chat})
     if attention is not None:
@@ -85,14 +102,16 @@ def command(
         given.pop("chat", None)
         _generate(out, pipe, _items(inputs, whole), chat, given, context)
         return
-    named = {**options_of(task, labels), **given}
+    named = {**options_of(task, labels, among, best), **given}
     answers = []
-    for item in _items(inputs, whole):
+    for asked in [senses] if senses else _items(inputs, whole):
         with noted(out):  # that a text was cut, for one
-            answer = pipe(item if context is None else (item, context), **named)
+            answer = pipe(asked if context is None else (asked, context), **named)
+        item = ", ".join(senses.values()) if senses else str(asked)
+        drawn = draw(task, item, answer, pictures)
         answer = told(item, answer, pictures)
-        answers.append({"input": item, "output": answer})
-        out.line(answer_text(item, answer))
+        answers.append({"input": item, "output": answer} | ({"drawn": str(drawn)} if drawn else {}))
+        out.line(answer_text(item, answer) + (f"\n  drawn on {drawn}" if drawn else ""))
     if out.as_json:
         out.result({"task": task, "answers": answers}, str)
 

@@ -14,6 +14,10 @@ from torch import Tensor
 SCALINGS = ("default", "dynamic", "linear", "llama3", "yarn")
 """The ways to stretch a context that `frequencies` knows, by their Hugging Face names."""
 
+ROTARY_UNITS = 16
+"""Units of a head that turns come in multiples of this: onnxruntime's GroupQueryAttention refuses
+others on the CPU, and only when the graph runs."""
+
 
 @dataclass(frozen=True)
 class Rotary:

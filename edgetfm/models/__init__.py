@@ -31,6 +31,9 @@ TABLE: dict[str, Row] = {
             "token-classification",
         ),
     ),
+    "captioner": Row("edgetfm.models.captioner", (), ("image-to-text",)),
+    "clip": Row("edgetfm.models.clip", ("clip",), ("zero-shot-image-classification",)),
+    "detr": Row("edgetfm.models.detr", ("detr",), ("object-detection",)),
     "gpt": Row("edgetfm.models.gpt", ("gpt2",), ("text-generation",)),
     "llama": Row(
         "edgetfm.models.llama",
@@ -39,6 +42,8 @@ TABLE: dict[str, Row] = {
     ),
     "memory": Row("edgetfm.models.memory", (), ("text-generation",)),
     "moe": Row("edgetfm.models.moe", ("mixtral",), ("text-generation",)),
+    "multimodal": Row("edgetfm.models.multimodal", (), ("multimodal-classification",)),
+    "segmenter": Row("edgetfm.models.segmenter", (), ("image-segmentation",)),
     "t5": Row(
         "edgetfm.models.t5", ("t5",), ("text2text-generation", "translation", "summarization")
     ),

@@ -208,38 +208,6 @@ class DecoderStage(nn.Module):
         return past.answer(self.head(x, self.words.weight))
 
 
-class SoundEncoderStage(nn.Module):
-    """The graph of an encoder of sounds: a spectrogram in."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
-        """A vector for each frame."""
-        return {"last_hidden_state": self.encoder(input_features)}
-
-
-class SoundDecoderStage(nn.Module):
-    """The graph of a decoder as `DecoderStage`, where nothing of the encoder's is padding."""
-
-    def __init__(self, words: nn.Module, decoder: nn.Module, head: Head) -> None:
-        super().__init__()
-        self.words, self.decoder, self.head = words, decoder, head
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        encoder_hidden_states: Tensor,
-        past_key_values: dict[str, Tensor] | None = None,
-        use_cache_branch: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The logits of the step's tokens and what the next step needs."""
-        past = Past(past_key_values, encoder_hidden_states, use_cache_branch)
-        x = self.decoder(self.words(input_ids), past)
-        return past.answer(self.head(x, self.words.weight))
-
-
 class TextToText(nn.Module):
     """The whole: two texts to the logits of the second, as it is trained and compared."""
 

@@ -1,4 +1,4 @@
-"""Rotary positions as Hugging Face configs tell of them."""
+"""What Llama and its kin share: rotary positions, and how Hugging Face tells of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,57 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from edgetfm.layers.rotary import SCALINGS
+from edgetfm.layers.rotary import SCALINGS, Rotary
+from edgetfm.models._family import Drop, Rename
 from edgetfm.models._hf import Reader
+
+NAMES = (
+    Rename(r"^model\.", ""),
+    Drop(r"rotary_emb\.inv_freq$"),  # a buffer of old checkpoints
+    Rename(r"^embed_tokens\.", "words."),
+    Rename(r"^lm_head\.", "head."),
+    Rename(r"\.self_attn\.o_proj\.", ".attention.out."),
+    Rename(r"\.self_attn\.([qkv])_proj\.", r".attention.\1."),
+)
+"""The names of weights around the layers and in their attention."""
+
+
+class RotaryWords:
+    """A config with the words of `Rotary`, each behind rope_."""
+
+    rope_base: float
+    rope_scaling: str
+    rope_factor: float
+    rope_original: int
+    rope_low: float
+    rope_high: float
+    rope_amplitude: float
+
+    @property
+    def rotary(self) -> Rotary:
+        """The positions, of global layers where there are others."""
+        return Rotary(
+            self.rope_base, self.rope_scaling, self.rope_factor, self.rope_original,
+            self.rope_low, self.rope_high, self.rope_amplitude,
+        )  # fmt: skip
+
+
+def read_sizes(hf: Mapping[str, Any], read: Reader) -> dict[str, Any]:
+    """The sizes of a decoder, and whether its head is its table of words."""
+    heads, width = read.size("num_attention_heads"), read.size("hidden_size")
+    kv_heads = read.whole("num_key_value_heads", heads)
+    read.divides("num_key_value_heads", max(1, kv_heads), "num_attention_heads", heads)
+    return {
+        "vocabulary": read.size("vocab_size"),
+        "width": width,
+        "layers": read.size("num_hidden_layers"),
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_size": read.whole("head_dim", width // heads),
+        "inner": read.size("intermediate_size"),
+        "context": read.size("max_position_embeddings"),
+        "tied": bool(hf.get("tie_word_embeddings", False)),
+    }
 
 
 def read_rotary(hf: Mapping[str, Any], read: Reader) -> tuple[dict[str, Any], float]:

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgetfm.errors import SourceError
 from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.norms import RMSNorm
-from edgetfm.layers.rotary import Rotary
+from edgetfm.layers.rotary import ROTARY_UNITS, Rotary
 from edgetfm.models._config import check_config
 from edgetfm.models._decoder import (
     answer,
@@ -28,13 +29,13 @@ from edgetfm.models._decoder import (
     kept_rows,
     past_of,
 )
-from edgetfm.models._family import AddOne, Drop, Family, FromHF, Pack, Rename, Transpose, When
+from edgetfm.models._family import AddOne, Family, FromHF, Pack, Rename, Transpose, When
 from edgetfm.models._hf import Reader
-from edgetfm.models._rope import read_rotary
+from edgetfm.models._rope import NAMES, RotaryWords, read_rotary, read_sizes
 
 
 @dataclass(frozen=True)
-class LlamaConfig:
+class LlamaConfig(RotaryWords):
     """The sizes of a decoder.
 
     context: the most tokens, prompt and answer together. kinds: a letter a layer, `l` for local,
@@ -80,15 +81,13 @@ class LlamaConfig:
                     "context"),
             activations=("activation",),
             divides=(("kv_heads", "heads"),),
+            multiples={"head_size": ROTARY_UNITS},
         )  # fmt: skip
-
-    @property
-    def rotary(self) -> Rotary:
-        """The positions of global layers."""
-        return Rotary(
-            self.rope_base, self.rope_scaling, self.rope_factor, self.rope_original,
-            self.rope_low, self.rope_high, self.rope_amplitude,
-        )  # fmt: skip
+        if "l" in self.kinds and not self.window:
+            raise SourceError(
+                f"kinds is {self.kinds!r}, but window is 0: expected how many tokens local layers "
+                "see, or kinds without l"
+            )
 
     @property
     def longest(self) -> int:
@@ -110,6 +109,7 @@ class Layer(nn.Module):
 
     def __init__(self, c: LlamaConfig, local: bool) -> None:
         super().__init__()
+        self.local = local
         self.attention_norm = RMSNorm(c.width, c.eps)
         self.attention = GroupedQueryAttention(
             c.width,
@@ -181,8 +181,8 @@ class Llama(nn.Module):
             x = x * c.embedding_scale
         presents = []
         pasts = past_of(past_key_values, c, input_ids)
-        for i, (layer, past) in enumerate(zip(self.layers, pasts, strict=True)):
-            local = c.is_local(i) and c.rope_local_base
+        for layer, past in zip(self.layers, pasts, strict=True):
+            local = layer.local and c.rope_local_base
             tables = (self.local_cos, self.local_sin) if local else (self.cos, self.sin)
             x, present = layer(x, timeline, past, tables)
             presents.append(present)
@@ -199,31 +199,20 @@ def _config_from_hf(hf: Mapping[str, Any], task: str) -> LlamaConfig:
     read.refuse("attn_logit_softcapping", allowed=(None,))
     read.refuse("final_logit_softcapping", allowed=(None,))
     read.refuse("use_bidirectional_attention", allowed=(False, None))
-    layers, heads = read.size("num_hidden_layers"), read.size("num_attention_heads")
-    kinds = _kinds(hf, read, layers)
+    sizes = read_sizes(hf, read)
+    kinds = _kinds(hf, read, sizes["layers"])
     bias = bool(hf.get("attention_bias")) or read.model_type == "qwen2"
-    width = read.size("hidden_size")
     rotary, local_base = read_rotary(hf, read)
-    kv_heads = read.whole("num_key_value_heads", heads)
-    read.divides("num_key_value_heads", max(1, kv_heads), "num_attention_heads", heads)
     values: dict[str, Any] = dict(
-        vocabulary=read.size("vocab_size"),
-        width=width,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_size=read.whole("head_dim", width // heads),
-        inner=read.size("intermediate_size"),
-        context=read.size("max_position_embeddings"),
+        **sizes,
         activation=read.one_of("hidden_activation" if gemma else "hidden_act", ACTIVATIONS, "silu"),
         eps=read.number("rms_norm_eps", 1e-6),
-        tied=bool(hf.get("tie_word_embeddings", False)),
         qkv_bias=bias,
         out_bias=bias and read.model_type != "qwen2",
         inner_bias=bool(hf.get("mlp_bias")),
         head_norms=gemma or read.model_type == "qwen3",
         sandwich=gemma,
-        embedding_scale=width**0.5 if gemma else 1.0,
+        embedding_scale=sizes["width"] ** 0.5 if gemma else 1.0,
         query_size=read.number("query_pre_attn_scalar", 0.0) if gemma else 0.0,
         window=read.whole("sliding_window", 0) if "l" in kinds else 0,
         kinds=kinds,
@@ -276,12 +265,7 @@ FAMILY = Family(
         model_types=("llama", "mistral", "qwen2", "qwen3", "gemma3_text"),
         config=_config_from_hf,
         weights=(
-            Rename(r"^model\.", ""),
-            Drop(r"rotary_emb\.inv_freq$"),  # a buffer of old checkpoints
-            Rename(r"^embed_tokens\.", "words."),
-            Rename(r"^lm_head\.", "head."),
-            Rename(r"\.self_attn\.o_proj\.", ".attention.out."),
-            Rename(r"\.self_attn\.([qkv])_proj\.", r".attention.\1."),
+            *NAMES,
             Rename(r"\.self_attn\.([qk])_norm\.", r".attention.\1_norm."),
             Rename(r"\.mlp\.(gate|up|down)_proj\.", r".feed_forward.\1."),
             Rename(r"\.input_layernorm\.", ".attention_norm."),

@@ -17,7 +17,7 @@ from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.norms import RMSNorm
-from edgetfm.layers.rotary import Rotary
+from edgetfm.layers.rotary import ROTARY_UNITS
 from edgetfm.models._config import check_config
 from edgetfm.models._decoder import (
     answer,
@@ -27,13 +27,13 @@ from edgetfm.models._decoder import (
     kept_rows,
     past_of,
 )
-from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
+from edgetfm.models._family import Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
-from edgetfm.models._rope import read_rotary
+from edgetfm.models._rope import NAMES, RotaryWords, read_rotary, read_sizes
 
 
 @dataclass(frozen=True)
-class MoEConfig:
+class MoEConfig(RotaryWords):
     """The sizes of a decoder.
 
     experts: feed-forwards of a layer, each of `inner` units; chosen: how many a token takes.
@@ -73,15 +73,8 @@ class MoEConfig:
                     "context", "experts", "chosen"),
             activations=("activation",),
             divides=(("kv_heads", "heads"),),
+            multiples={"head_size": ROTARY_UNITS},
             at_most=(("chosen", "experts"),),
-        )  # fmt: skip
-
-    @property
-    def rotary(self) -> Rotary:
-        """The positions."""
-        return Rotary(
-            self.rope_base, self.rope_scaling, self.rope_factor, self.rope_original,
-            self.rope_low, self.rope_high, self.rope_amplitude,
         )  # fmt: skip
 
     @property
@@ -166,28 +159,18 @@ class MoE(nn.Module):
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> MoEConfig:
     """The config of a Mixtral; a SourceError for what the family cannot honour."""
     read = Reader(hf, "moe")
-    heads, width = read.size("num_attention_heads"), read.size("hidden_size")
-    kv_heads = read.whole("num_key_value_heads", heads)
-    read.divides("num_key_value_heads", max(1, kv_heads), "num_attention_heads", heads)
+    sizes = read_sizes(hf, read)
     experts, chosen = read.size("num_local_experts"), read.size("num_experts_per_tok")
     if chosen > experts:
         read.problems.append(f"num_experts_per_tok is {chosen}, of {experts} num_local_experts")
     rotary, _ = read_rotary(hf, read)
     values: dict[str, Any] = dict(
-        vocabulary=read.size("vocab_size"),
-        width=width,
-        layers=read.size("num_hidden_layers"),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_size=read.whole("head_dim", width // heads),
-        inner=read.size("intermediate_size"),
-        context=read.size("max_position_embeddings"),
+        **sizes,
         experts=experts,
         chosen=chosen,
         balance=read.number("router_aux_loss_coef", 0.001),
         activation=read.one_of("hidden_act", ACTIVATIONS, "silu"),
         eps=read.number("rms_norm_eps", 1e-5),
-        tied=bool(hf.get("tie_word_embeddings", False)),
         window=read.whole("sliding_window", 0),
         **rotary,
     )
@@ -207,12 +190,7 @@ FAMILY = Family(
         model_types=("mixtral",),
         config=_config_from_hf,
         weights=(
-            Rename(r"^model\.", ""),
-            Drop(r"rotary_emb\.inv_freq$"),  # a buffer of old checkpoints
-            Rename(r"^embed_tokens\.", "words."),
-            Rename(r"^lm_head\.", "head."),
-            Rename(r"\.self_attn\.o_proj\.", ".attention.out."),
-            Rename(r"\.self_attn\.([qkv])_proj\.", r".attention.\1."),
+            *NAMES,
             Rename(r"\.block_sparse_moe\.gate\.", ".feed_forward.router."),
             Rename(r"\.block_sparse_moe\.experts\.", ".feed_forward.experts."),
             Rename(r"(\.experts\.\d+)\.w1\.", r"\1.gate."),

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.errors import SourceError
 from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.linear import Linear
@@ -50,12 +49,13 @@ class ViTConfig:
     def __post_init__(self) -> None:
         check_config(
             self,
-            counts=("image_size", "patch_size", "width", "layers", "heads", "inner", "labels"),
+            counts=(
+                *("image_size", "patch_size", "width", "layers", "heads", "inner", "labels"),
+                "channels",
+            ),
             activations=("activation",),
             divides=(("heads", "width"), ("patch_size", "image_size")),
         )
-        if self.channels not in (1, 3):
-            raise SourceError(f"channels is {self.channels}, expected 1 or 3")
 
     @property
     def patches(self) -> int:

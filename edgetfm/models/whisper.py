@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edgetfm.layers.convolution import TimeConvolution
@@ -19,30 +18,17 @@ from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.sinusoids import sinusoids
 from edgetfm.layers.whole_attention import WholeAttention
 from edgetfm.models._config import check_config
-from edgetfm.models._encoder_decoder import (
-    DECODER,
-    ENCODER,
-    Head,
-    SoundDecoderStage,
-    SoundEncoderStage,
-    Words,
-    cache_of,
-    check_head_size,
-    decoder_outputs,
-    step_inputs,
-    whole_outputs,
-)
-from edgetfm.models._family import Family, FromHF, Rename, Stage, Unfold, ZeroBias
+from edgetfm.models._encoder_decoder import cache_of, check_head_size, whole_outputs
+from edgetfm.models._family import Family, FromHF, Rename, Unfold, ZeroBias
 from edgetfm.models._hf import Reader
 from edgetfm.models._layers import (
     LAYER_NAMES,
     LAYER_SHAPES,
     EncoderLayer,
-    decoder_layer,
     sizes_from_hf,
     sizes_to_hf,
 )
-from edgetfm.models._past import Past
+from edgetfm.models._sense_to_text import SenseToText, stages, whole_inputs
 from edgetfm.signature import TensorSpec
 
 
@@ -139,48 +125,28 @@ class Encoder(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
-    """Embedded tokens and a past to hidden states."""
+class EncoderStage(nn.Module):
+    """The graph of the encoder."""
 
-    def __init__(self, c: WhisperConfig) -> None:
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.positions = nn.Embedding(c.context, c.width)
-        self.layers = nn.ModuleList(
-            decoder_layer(c, FeedForward(c.width, c.decoder_inner, c.activation))
-            for _ in range(c.decoder_layers)
-        )
-        self.norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.dropout = nn.Dropout(c.dropout)
+        self.encoder = encoder
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
-        """[batch, sequence, width] in and out."""
-        timeline = past.timeline(x)
-        places = torch.arange(x.shape[1], device=x.device) + past.length
-        x = self.dropout(x + self.positions(places))
-        for number, layer in enumerate(self.layers):
-            x = layer(x, number, past, timeline, None)
-        out: Tensor = self.norm(x)
-        return out
+    def forward(self, input_features: Tensor) -> dict[str, Tensor]:
+        """A vector for each frame."""
+        return {"last_hidden_state": self.encoder(input_features)}
 
 
-class Whisper(nn.Module):
-    """The whole: a spectrogram and a text to the text's logits, as it is trained and compared."""
+class Whisper(SenseToText):
+    """The whole: a spectrogram and a text to the text's logits."""
 
     def __init__(self, c: WhisperConfig, task: str) -> None:
-        super().__init__()
-        self.words = Words(c.vocabulary, c.width, scale=c.width**0.5 if c.scaled else 1.0)
-        self.encoder, self.decoder = Encoder(c), Decoder(c)
-        self.head = Head(c.width, c.vocabulary, tied=c.tied)
+        super().__init__(c, Encoder(c), scale=c.width**0.5 if c.scaled else 1.0)
 
     @property
-    def encoder_stage(self) -> SoundEncoderStage:
+    def encoder_stage(self) -> EncoderStage:
         """What is exported as the first graph; it shares the weights."""
-        return SoundEncoderStage(self.encoder)
-
-    @property
-    def decoder_stage(self) -> SoundDecoderStage:
-        """What is exported as the second graph; it shares the weights."""
-        return SoundDecoderStage(self.words, self.decoder, self.head)
+        return EncoderStage(self.encoder)
 
     def forward(
         self,
@@ -188,10 +154,8 @@ class Whisper(nn.Module):
         decoder_input_ids: Tensor,
         decoder_attention_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The mask says which logits count: no token sees those behind it."""
-        past = Past(None, self.encoder(input_features), None)
-        x = self.decoder(self.words(decoder_input_ids), past)
-        return {"logits": self.head(x, self.words.weight)}
+        """The mask says which logits count."""
+        return self.told(self.encoder(input_features), decoder_input_ids)
 
 
 def _encoder_inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
@@ -200,14 +164,6 @@ def _encoder_inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
 
 def _encoder_outputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
     return (TensorSpec("last_hidden_state", "float32", ("batch", c.frames, c.width)),)
-
-
-def _inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
-    return (
-        *_encoder_inputs(c, task),
-        TensorSpec("decoder_input_ids", "int64", ("batch", "decoder_sequence")),
-        TensorSpec("decoder_attention_mask", "int64", ("batch", "decoder_sequence")),
-    )
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> WhisperConfig:
@@ -240,14 +196,11 @@ FAMILY = Family(
     tasks=("automatic-speech-recognition",),
     config=WhisperConfig,
     build=Whisper,
-    inputs=_inputs,
+    inputs=whole_inputs(_encoder_inputs),
     outputs=whole_outputs,
     cache=cache_of,
     to_hf=_config_to_hf,
-    stages=(
-        Stage(ENCODER, lambda module: module.encoder_stage, _encoder_inputs, _encoder_outputs),
-        Stage(DECODER, lambda module: module.decoder_stage, step_inputs, decoder_outputs),
-    ),
+    stages=stages(_encoder_inputs, _encoder_outputs),
     from_hf=FromHF(
         model_types=("whisper",),
         config=_config_from_hf,

@@ -59,7 +59,7 @@ def _render(
     notes: Sequence[str],
     chart: Chart | str | None = None,
 ) -> str:
-    environment = _environment(html=template.endswith(".html.j2"))
+    environment = page_environment(html=template.endswith(".html.j2"))
     chosen = chosen_of(manifest, tried)
     explained = [found for found in map(explain, tried) if found]
     return environment.get_template(template).render(
@@ -85,7 +85,8 @@ def model_name(manifest: Manifest) -> str:
     return str(manifest.source.get("name") or manifest.family).rstrip("/").rpartition("/")[2]
 
 
-def _environment(*, html: bool) -> Environment:
+def page_environment(*, html: bool) -> Environment:
+    """Where the templates of pages are made; html: what is filled in is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -153,7 +154,7 @@ def _ledger_row(rung: Rung, output: str, measures: Measures) -> LedgerRow:
 
 
 def _metric_row(rung: Rung) -> LedgerRow:
-    value, reference = (cell("", float(rung.metric[k])) for k in ("value", "reference"))
+    values = [cell("", float(rung.metric[k])) for k in ("value", "reference") if k in rung.metric]
     return LedgerRow(
         name=rung.name,
         against=rung.against,
@@ -162,7 +163,7 @@ def _metric_row(rung: Rung) -> LedgerRow:
         cosine="",
         worst_cosine="",
         agreement="",
-        metric=f"{value} of {reference}",
+        metric=" of ".join(values),
         bound=rung.bound,
         verdict="FAIL" if rung.missed else "pass" if rung.bound else "",
         note=rung.note,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetfm.errors import DataError, InputError
-from edgetfm.scoring.labelled import LabelledData, Run, pipeline_of, read_labelled
+from edgetfm.scoring.labelled import LabelledData, read_labelled
 from edgetfm.scoring.metrics import drop
+from edgetfm.scoring.score import Score
 from edgetfm.tasks import Task
 from edgetfm.users_code import import_function, names_function, shown, users_code
 
 if TYPE_CHECKING:
-    from edgetfm.runtime.preprocess import Preprocessor
+    from edgetfm.runtime.pipelines import Pipeline
 
 __all__ = ["LabelledData", "UserMetric", "drop", "read_eval"]
 
@@ -49,14 +50,11 @@ class UserMetric:
         """Itself twice: what it measures on is the user's, and cannot be divided."""
         return self, self
 
-    def metric(
-        self, run: Run, preprocessor: Preprocessor, config: Mapping[str, Any] | None = None
-    ) -> float:
-        """What the function says of a graph, given to it as a pipeline.
+    def score(self, pipe: Pipeline) -> Score:
+        """What the function says of a pipeline.
 
         Raises InputError if it fails or gives no finite number.
         """
-        pipe = pipeline_of(self.task, self.labels, run, preprocessor, config)
         with users_code(self.name):
             value = self.function(pipe)
             try:
@@ -64,7 +62,7 @@ class UserMetric:
             except (TypeError, ValueError, OverflowError):
                 number = math.nan
             if math.isfinite(number) and not isinstance(value, (str, bytes)):
-                return number
+                return Score(number)
         raise InputError(f"{self.name} gave {shown(value):.100}, expected a finite number")
 
 

@@ -11,14 +11,19 @@ from typing import Any
 
 from edgetfm.errors import InputError
 from edgetfm.files import inside, sha256
-from edgetfm.tables import Row, is_broken
+from edgetfm.tables import PAIRS, Row, is_broken
 
 COLUMNS = (
     *("text", "sentence", "sentence1", "text_pair", "sentence2", "text1", "text2", "label"),
     *("score", "image", "file", "tokens", "words", "labels", "ner_tags", "tags"),
     *("question", "context", "answer", "answers", "audio", "path", "transcription", "transcript"),
+    *("file_name", "objects", "mask_file_name", "caption"),
+    *("audio_filepath", *PAIRS["source"], *PAIRS["target"]),
 )
 """All columns that any task reads."""
+
+BATCH = 8
+"""Items a run: padding stays little, and memory too."""
 
 SHOWN = 20
 """Names or problems that are listed; of the others the number is said."""
@@ -60,7 +65,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
 
 
-def _text(row: Row, *names: str) -> str:
+def text_in(row: Row, *names: str) -> str:
     """The text in the first of these columns that is there."""
     for name in names:
         if name in row:
@@ -72,7 +77,7 @@ def _text(row: Row, *names: str) -> str:
     raise KeyError(" or ".join(f"'{name}'" for name in names))
 
 
-def _value(row: Row, *names: str) -> Any:
+def value_in(row: Row, *names: str) -> Any:
     """What is in the first of these columns that is there."""
     for name in names:
         if name in row:
@@ -88,35 +93,35 @@ def _example(asked: Any, wanted: Any) -> Example:
 
 def read_class(source: Source, row: Row) -> Example:
     """A text, or a pair of them, and its label."""
-    text: Any = _text(row, "text", "sentence", "sentence1")
+    text: Any = text_in(row, "text", "sentence", "sentence1")
     if row.get("text_pair") or row.get("sentence2"):
-        text = (text, _text(row, "text_pair", "sentence2"))
-    return _example(text, source.label(_value(row, "label")))
+        text = (text, text_in(row, "text_pair", "sentence2"))
+    return _example(text, source.label(value_in(row, "label")))
 
 
 def read_picture(source: Source, row: Row) -> Example:
     """A picture and its label; a table names files in its own folder."""
-    file, digest = _file(source, row, "image", "file")
-    return Example(file, source.label(_value(row, "label")), digest)
+    file, digest = file_of(source, row, "image", "file")
+    return Example(file, source.label(value_in(row, "label")), digest)
 
 
 def read_sound(source: Source, row: Row) -> Example:
     """A sound and its label; a table names files in its own folder."""
-    file, digest = _file(source, row, "audio", "file", "path")
-    return Example(file, source.label(_value(row, "label")), digest)
+    file, digest = file_of(source, row, "audio", "file", "path")
+    return Example(file, source.label(value_in(row, "label")), digest)
 
 
 def read_speech(source: Source, row: Row) -> Example:
     """A sound and what is said in it; a table names files in its own folder."""
-    file, digest = _file(source, row, "audio", "file", "path")
-    return Example(file, _text(row, "text", "sentence", "transcription", "transcript"), digest)
+    file, digest = file_of(source, row, "audio", "file", "path", "audio_filepath")
+    return Example(file, text_in(row, "text", "sentence", "transcription", "transcript"), digest)
 
 
-def _file(source: Source, row: Row, kind: str, *names: str) -> tuple[Path, bytes]:
+def file_of(source: Source, row: Row, kind: str, *names: str) -> tuple[Path, bytes]:
     """The file in the first of these columns that is there, and its sha256."""
     file = row[kind] if isinstance(row.get(kind), Path) else None
     if file is None:
-        file = _inside(source.path.parent, _text(row, kind, *names), kind)
+        file = _inside(source.path.parent, text_in(row, kind, *names), kind)
     try:
         return file, bytes.fromhex(sha256(file))
     except OSError as error:
@@ -138,7 +143,7 @@ def _inside(folder: Path, name: str, kind: str) -> Path:
 
 def read_tags(source: Source, row: Row) -> Example:
     """The words of a sentence and a label for each."""
-    words, tags = _value(row, "tokens", "words"), _value(row, "labels", "ner_tags", "tags")
+    words, tags = value_in(row, "tokens", "words"), value_in(row, "labels", "ner_tags", "tags")
     if not isinstance(words, list) or not all(map(_is_word, words)):
         raise ValueError("'tokens' is no list of words")
     if not isinstance(tags, list) or len(tags) != len(words):
@@ -153,7 +158,7 @@ def _is_word(value: object) -> bool:
 
 def read_answer(source: Source, row: Row) -> Example:
     """A question, its context, and the answers that are right; "" where there is none."""
-    pair = _text(row, "question"), _text(row, "context")
+    pair = text_in(row, "question"), text_in(row, "context")
     for name in ("answer", "answers"):
         if name in row:
             answers = row[name]
@@ -170,8 +175,8 @@ def read_answer(source: Source, row: Row) -> Example:
 
 def read_pair(source: Source, row: Row) -> Example:
     """Two sentences and how much they mean the same."""
-    pair = _text(row, "sentence1", "text1"), _text(row, "sentence2", "text2")
-    value = _value(row, "score", "label")
+    pair = text_in(row, "sentence1", "text1"), text_in(row, "sentence2", "text2")
+    value = value_in(row, "score", "label")
     try:
         score = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -181,6 +186,14 @@ def read_pair(source: Source, row: Row) -> Example:
     return _example(pair, score)
 
 
+def read_written(source: Source, row: Row) -> Example:
+    """A text and what should be written about it; a question with the text it is about."""
+    asked: Any = text_in(row, *PAIRS["source"])
+    if "question" in row and "context" in row:
+        asked = (text_in(row, "question"), text_in(row, "context"))
+    return _example(asked, text_in(row, *PAIRS["target"]))
+
+
 def read_text(source: Source, row: Row) -> Example:
     """A text alone."""
-    return _example(_text(row, "text", "sentence"), None)
+    return _example(text_in(row, "text", "sentence"), None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from edgetfm.errors import DataError, listed
 from edgetfm.quantize.calibration import FILES
 from edgetfm.scoring.examples import COLUMNS, SHOWN, Example, Source
+from edgetfm.scoring.score import Score
 from edgetfm.scoring.task_metrics import MEASURES, Measure, has_spans
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tables import READERS, Row, read_rows, title
@@ -40,7 +41,7 @@ class LabelledData:
 
     @property
     def metric_name(self) -> str:
-        """What `metric` gives: accuracy, f1, spearman, perplexity or wer."""
+        """What `score` gives: accuracy, f1, bleu, rouge_l, spearman, perplexity or wer."""
         if self.task.name == "token-classification" and not has_spans(self.labels):
             return "accuracy"
         return MEASURES[self.task.name].metric
@@ -73,21 +74,13 @@ class LabelledData:
         judge, test = (replace(self, examples=tuple(side)) for side in sides)
         return judge, test
 
-    def metric(
-        self, run: Run, preprocessor: Preprocessor, config: Mapping[str, Any] | None = None
-    ) -> float:
-        """The task's metric of a graph. `run`: its feeds to its outputs; `config`: config.json's.
+    def score(self, pipe: Pipeline) -> Score:
+        """What a model is worth, asked as a pipeline; its value is NaN if the answers are."""
+        return self.scores(pipe)[self.metric_name]
 
-        NaN if the graph's answers are.
-        """
-        return self.metrics(run, preprocessor, config)[self.metric_name]
-
-    def metrics(
-        self, run: Run, preprocessor: Preprocessor, config: Mapping[str, Any] | None = None
-    ) -> dict[str, float]:
+    def scores(self, pipe: Pipeline) -> dict[str, Score]:
         """All that is usually said of the task: f1 and exact_match for question-answering."""
-        asked = pipeline_of(self.task, self.labels, run, preprocessor, config)
-        return MEASURES[self.task.name].measure(asked, self.examples)
+        return MEASURES[self.task.name].measure(pipe, self.examples)
 
 
 @dataclass(frozen=True)
@@ -163,12 +156,12 @@ def read_labelled(path: Path, task: Task, labels: tuple[str, ...]) -> LabelledDa
 
 def _rows(path: Path, task: Task, kind: Measure) -> Iterable[tuple[str, Row]]:
     """What stands in each row, with its place in words."""
-    if path.is_dir() and task.modality in FILES:
-        known = FILES[task.modality]
+    of_files = [sense for sense in task.senses if sense in FILES]
+    if path.is_dir() and len(of_files) == 1:
+        (sense,) = of_files
+        known = FILES[sense]
         files = sorted(p for p in path.glob("*/*") if p.suffix.lower() in known and p.is_file())
-        return (
-            (str(f.relative_to(path)), {task.modality: f, "label": f.parent.name}) for f in files
-        )
+        return ((str(f.relative_to(path)), {sense: f, "label": f.parent.name}) for f in files)
     if kind.plain and (path.is_dir() or path.suffix.lower() == ".txt"):
         from edgetfm.quantize.readers import read_texts
 

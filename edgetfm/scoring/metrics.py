@@ -7,9 +7,12 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from edgetfm.errors import MissingExtra
 
 Entity = tuple[int, int, str]
 """First word, last word, type."""
@@ -97,9 +100,15 @@ def word_error_rate(wanted: Sequence[str], got: Sequence[str]) -> float:
     The least of them that make one text of the other (Levenshtein). Upper and lower case are the
     same, and of punctuation only apostrophes count: models of speech write neither.
     """
-    pairs = [(_spoken(w), _spoken(g)) for w, g in zip(wanted, got, strict=True)]
-    words = sum(len(w) for w, _ in pairs)
-    return sum(_edits(w, g) for w, g in pairs) / words if words else math.nan
+    pairs = [word_errors(w, g) for w, g in zip(wanted, got, strict=True)]
+    words = sum(count for _, count in pairs)
+    return sum(errors for errors, _ in pairs) / words if words else math.nan
+
+
+def word_errors(wanted: str, got: str) -> tuple[int, int]:
+    """The errors in one text, as `word_error_rate` counts them, and its wanted words."""
+    words = _spoken(wanted)
+    return _edits(words, _spoken(got)), len(words)
 
 
 def _spoken(text: str) -> list[str]:
@@ -114,6 +123,52 @@ def _edits(wanted: Sequence[str], got: Sequence[str]) -> int:
             mistaken = before + (word != heard)
             before, row[j] = row[j], min(mistaken, row[j] + 1, row[j - 1] + 1)
     return row[-1]
+
+
+def rouge_l(wanted: str, got: str) -> float:
+    """F1 of the longest run of words, with gaps, that both texts have in this order.
+
+    Words are runs of letters and digits in lower case, not stemmed: those of the official script,
+    and of every other script too. Where nothing was wanted, nothing is right.
+    Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004,
+    https://aclanthology.org/W04-1013.
+    """
+    one, other = (re.findall(r"[^\W_]+", text.casefold()) for text in (wanted, got))
+    row = [0] * (len(other) + 1)
+    for word in one:
+        before = 0
+        for j, said in enumerate(other, 1):
+            before, row[j] = row[j], before + 1 if word == said else max(row[j], row[j - 1])
+    return 2 * row[-1] / (len(one) + len(other)) if one or other else 1.0
+
+
+def bleu_counts(wanted: str, got: str) -> tuple[float, ...]:
+    """What a pair adds to BLEU: words said and wanted, runs of 1 to 4 words found, and said.
+
+    Words as sacrebleu takes them apart. Raises MissingExtra without it.
+    """
+    found = _sacrebleu()(effective_order=True).sentence_score(got, [wanted])  # it only counts here
+    return (found.sys_len, found.ref_len, *found.counts, *found.totals)
+
+
+def bleu(sums: NDArray[np.float64]) -> float:
+    """BLEU from 0 to 100 of a corpus by the sums of `bleu_counts`, as sacrebleu has it.
+
+    Papineni et al., BLEU, 2002, https://aclanthology.org/P02-1040; Post, A Call for Clarity in
+    Reporting BLEU Scores, 2018, https://aclanthology.org/W18-6319 (nrefs:1, case:mixed, tok:13a,
+    smooth:exp).
+    """
+    said, meant, *runs = (int(count) for count in sums)
+    score = _sacrebleu().compute_bleu(runs[:4], runs[4:], said, meant, smooth_method="exp").score
+    return float(score)
+
+
+def _sacrebleu() -> Any:
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError as error:
+        raise MissingExtra("eval", "BLEU") from error
+    return BLEU
 
 
 def spearman(one: ArrayLike, other: ArrayLike) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from edgetfm.errors import QuantizationError
 from edgetfm.quantize import Recipe
 from edgetfm.search.candidates import Candidate, Workshop
@@ -12,13 +14,14 @@ def attempt(
     name: str,
     recipe: Recipe,
     note: str,
-    room: float = 1.0,
+    room: float = math.inf,
     *,
     always: bool = False,
 ) -> Candidate | None:
     """The candidate; None out of time, or if onnxruntime does not run it.
 
-    room: the share of the budget that it may use. always: however late it is.
+    room: the share of the budget that it may use; what was asked for has its bounds alone.
+    always: however late it is.
     """
     if shop.candidates and shop.out_of_time() and not always:
         shop.draft.notes.append(f"out of time: {name} was not tried (--time allows more)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,20 @@ from edgetfm.graphs import read_graph
 from edgetfm.invariants import invariant_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
-from edgetfm.proof import answers_of, device_rung, session_run
+from edgetfm.proof import SMALL, answers_of, as_written, device_rung, side_by_side
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.grids import kept_blocks
 from edgetfm.quantize.plan import Memo
 from edgetfm.quantize.recipes import for_decoders
 from edgetfm.quantize.targets import TARGETS
+from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.tuning import choose_session
 from edgetfm.search.draft import Draft
+from edgetfm.search.metric import asked, used
 from edgetfm.search.parts import Maker, feeds_of_parts
 from edgetfm.signature import Feeds
 from edgetfm.stages import MODEL, Graph, parts
-from edgetfm.step_proof import variant_step_rungs
+from edgetfm.step_proof import variant_steps
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Candidate:
     path: Graph
     facts: dict[str, Any]
     note: str = ""
-    room: float = 1.0
+    room: float = math.inf
     settings: dict[str, Any] = field(default_factory=dict)
     rungs: list[Rung] = field(default_factory=list)
     use: float = 0.0
@@ -98,8 +101,9 @@ class Candidate:
 
     @property
     def holds(self) -> bool:
-        """Whether every bound holds, however narrowly."""
-        return bool(self.rungs) and all(r.passed for r in self.rungs)
+        """Whether every bound holds, however narrowly; of what was searched for, the budget too."""
+        within = self.use <= max(self.room, 1.0)
+        return within and bool(self.rungs) and all(r.passed for r in self.rungs)
 
 
 def recipe_called(name: str, draft: Draft) -> Recipe:
@@ -160,11 +164,12 @@ class Workshop:
         """Whether the deadline has passed."""
         return time.monotonic() > self._deadline
 
-    def make(self, name: str, recipe: Recipe, note: str = "", room: float = 1.0) -> Candidate:
+    def make(self, name: str, recipe: Recipe, note: str = "", room: float = math.inf) -> Candidate:
         """A graph by this recipe, cured for the targets, and judged.
 
-        room: the share of the budget that it may use to be inside. Raises QuantizationError if
-        the recipe changes nothing, or if onnxruntime does not load or run what was made.
+        room: the share of the budget that it may use to be inside, whatever its bounds allow
+        beyond; what was asked for has them alone. Raises QuantizationError if the recipe changes
+        nothing, or if onnxruntime does not load or run what was made.
         """
         folder = self._folder / str(len(self.candidates))
         folder.mkdir(exist_ok=True)  # of one that was refused
@@ -192,69 +197,113 @@ class Workshop:
         draft, evidence = self.draft, self.draft.evidence
         subject, precision = draft.subject, candidate.recipe.precision
         draft.progress(f"comparing {candidate.name} with {subject.oracle}", 0, 0)
+        if candidate.bytes > SMALL:
+            return_freed()
         candidate.settings = (
             choose_session(candidate.path, probe(evidence.cases))
             if self._session is None
             else dict(self._session)
         )
         answers = answers_of(
-            candidate.path, [*evidence.judged, *evidence.cases], settings=candidate.settings
+            candidate.path,
+            [*evidence.judged, *evidence.cases],
+            settings=candidate.settings,
+            threads=2,
         )
         comparison = subject.compare(answers[: len(evidence.judged)], draft.judged, evidence.judged)
         budget = Budget.parse(draft.budget)
-        candidate.rungs = [
-            rung(
-                precision,
-                subject.oracle,
-                comparison,
-                bound=budget.of_answers,
-                bound_on=subject.judged_output,
-            )
-        ]
+        judged = rung(
+            precision,
+            subject.oracle,
+            comparison,
+            bound=budget.of_answers,
+            bound_on=subject.judged_output,
+        )
+        if subject.task.generates and not subject.task.seq2seq:
+            tokens = sum(measures.rows for measures in judged.measures.values())
+            judged = replace(judged, note=f"{tokens:,} tokens judge")
+        candidate.rungs = [judged]
         candidate.use = draft.use(candidate.rungs[0].measures)
         self._measure_metric(candidate, budget)
         if not candidate.inside:
             return
-        answered, asked = answers[len(evidence.judged) :], len(draft.truth)
-        plain = answers_of(candidate.path, evidence.cases, optimize=False)
-        # Of the graph as written: a fault of the optimizer must not widen its own bound.
-        own = subject.compare(plain[:asked], draft.truth, evidence.cases[:asked]).measures()
-        name, against = f"{precision} optimized", f"{precision} graph"
-        compared = subject.compare(answered, plain, evidence.cases)
-        candidate.rungs.append(device_rung(precision, name, against, compared, own, subject.oracle))
-        candidate.rungs += invariant_rungs(
-            subject,
-            candidate.path,
-            precision,
-            evidence.cases,
-            candidate.settings,
-            budget.of_answers,
-        )
+        answered = answers[len(evidence.judged) :]
+        works: list[Callable[[int], list[Rung]]] = [
+            lambda _: self._invariants(candidate, budget, answered),
+            lambda threads: [self._optimized(candidate, answered, threads)],
+        ]
         if subject.task.generates:
-            candidate.rungs += variant_step_rungs(
-                subject,
-                candidate.path,
-                precision,
-                evidence.cases,
-                candidate.settings,
-                evidence.judged,
-                answers[: len(evidence.judged)],
-                draft.judged,
-                budget.of_answers,
-            )
+            works = [
+                *variant_steps(
+                    subject,
+                    candidate.path,
+                    precision,
+                    evidence.cases,
+                    candidate.settings,
+                    evidence.judged,
+                    answers[: len(evidence.judged)],
+                    draft.judged,
+                    budget.of_answers,
+                ),
+                *works,
+            ]
+        found = side_by_side(candidate.path, *works)
+        for rungs in reversed(found):
+            candidate.rungs += rungs
         for drift in candidate.rungs[2:]:
             if drift.bound == budget.of_answers:
                 candidate.use = max(candidate.use, draft.use(drift.measures))
+
+    def _optimized(self, candidate: Candidate, answered: Sequence[Feeds], threads: int) -> Rung:
+        """What onnxruntime's optimizer makes of the graph, against the graph as it is written.
+
+        answered: the answers of the former to the cases.
+        """
+        draft, cases = self.draft, self.draft.evidence.cases
+        subject, precision = draft.subject, candidate.recipe.precision
+        asked = len(draft.truth)
+        with as_written(candidate.path) as graph:
+            plain = answers_of(graph, cases, optimize=False, threads=threads)
+        # Of the graph as written: a fault of the optimizer must not widen its own bound.
+        own = subject.compare(plain[:asked], draft.truth, cases[:asked]).measures()
+        name, against = f"{precision} optimized", f"{precision} graph"
+        compared = subject.compare(answered, plain, cases)
+        return device_rung(precision, name, against, compared, own, subject.oracle)
+
+    def _invariants(
+        self, candidate: Candidate, budget: Budget, answered: Sequence[Feeds]
+    ) -> list[Rung]:
+        """Neighbours and threads changed around the cases, or around what was written.
+
+        An encoder-decoder's cases have targets that are drawn at random; its budget is about what
+        it writes. In int8, whose activations have one scale a tensor, it is held to the budget
+        alone, as it is mostly asked, as well as in its batch. answered: its answers to the cases.
+        """
+        draft, evidence = self.draft, self.draft.evidence
+        pairs = list(zip(evidence.judged, draft.judged, strict=True))
+        written = [(f, a) for f, a in pairs if len(next(iter(f.values()))) > 1]
+        is_int8 = candidate.recipe.precision == "int8"
+        of_pairs = is_int8 and draft.subject.task.seq2seq and bool(written)
+        return invariant_rungs(
+            draft.subject,
+            candidate.path,
+            candidate.recipe.precision,
+            [feeds for feeds, _ in written] if of_pairs else evidence.cases,
+            candidate.settings,
+            budget.of_answers,
+            [answer for _, answer in written] if of_pairs else None,
+            None if of_pairs else answered,
+        )
 
     def _measure_metric(self, candidate: Candidate, budget: Budget) -> None:
         """The task's own metric, where there is labelled data, as a rung if the budget binds it."""
         if self.draft.metric is None:
             return
-        run = session_run(candidate.path, settings=candidate.settings)
-        found = self.draft.metric.rung(candidate.recipe.precision, run, budget)
+        model = asked(candidate.path, candidate.settings)
+        found = self.draft.metric.rung(candidate.recipe.precision, model, budget)
         candidate.rungs.append(found)
         candidate.metric = dict(found.metric)
-        candidate.use = max(candidate.use, self.draft.metric.use(found.metric["value"], budget))
+        candidate.use = max(candidate.use, used(found, budget))
 
 
 def probe(cases: list[Feeds]) -> Feeds:

@@ -218,7 +218,7 @@ def _of_mix(shop: Workshop, recipe: Recipe, mix: Mix) -> Candidate | None:
     products = "1 product" if count == 1 else f"{count} products"
     name = f"int4 in blocks of {recipe.block_size}, {products} in 8 bits"
     note = f"what loses most for its bytes is in 8 bits: {mix.loss:.3f} nats are foretold"
-    return attempt(shop, name, replace(recipe, by_block=mix.eight), note)
+    return attempt(shop, name, replace(recipe, by_block=mix.eight), note, room=1.0)
 
 
 def _product(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgetfm.beside import Beside
 from edgetfm.budget import Budget, is_bound
 from edgetfm.bundle import BundleWriter, Component, Variant
 from edgetfm.ledger import Ledger
@@ -26,8 +27,9 @@ class Draft:
     """A bundle in the making.
 
     truth: PyTorch's answers to the evidence's cases, or to the first of them, when a bundle is
-    quantized without PyTorch. judged: its answers, or the fp32 graph's, to what it is judged by.
-    signatures: of each component. variants: precision -> component -> its file.
+    quantized without PyTorch. judged: its answers, or the fp32 graph's, to what it is judged by;
+    asked: those that are being given. signatures: of each component. variants: precision ->
+    component -> its file.
     """
 
     writer: BundleWriter
@@ -39,6 +41,7 @@ class Draft:
     notes: list[str]
     truth: list[Feeds] = field(default_factory=list)
     judged: list[Feeds] = field(default_factory=list)
+    asked: Beside[list[Feeds]] | None = None
     metric: BoundMetric | None = None
     variants: dict[str, dict[str, Variant]] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)

@@ -29,8 +29,10 @@ JUDGE_SHARE = 4
 """One item in four judges; it is never calibrated on."""
 MAX_JUDGED_ELEMENTS = 1 << 25
 """How many output numbers are kept to judge by: logits over a vocabulary are large."""
-MAX_DECODED_ELEMENTS = 1 << 26
-"""The same for decoders: perplexity wants a thousand tokens."""
+THOUSAND = 1024
+"""Tokens that perplexity wants: a decoder is judged by no fewer, whatever its vocabulary."""
+MAX_ASKED_ELEMENTS = 1 << 25
+"""How many of them one batch may have."""
 WINDOW = 128
 """Tokens of a text that a decoder is calibrated on or judged by."""
 
@@ -120,14 +122,23 @@ def _of_windows(
     """
     fit, judge = split(data.items)
     vocabulary = int(np.prod([a for o in signature.outputs for a in o.shape if isinstance(a, int)]))
-    most = max(2, MAX_DECODED_ELEMENTS // (WINDOW * vocabulary))
+    most = windows_to_judge(vocabulary)
+    at_once = max(1, min(BATCH, MAX_ASKED_ELEMENTS // (WINDOW * vocabulary)))
     return Evidence(
         cases,
         windows(encoder, fit, WINDOW, BATCH),
-        windows(encoder, judge, WINDOW, BATCH, most),
+        windows(encoder, judge, WINDOW, at_once, most),
         {"name": data.name, "count": data.count, "sha256": data.fingerprint},
         notes=(data.note,) if data.note else (),
     )
+
+
+def windows_to_judge(vocabulary: int) -> int:
+    """How many texts of WINDOW tokens judge a decoder: THOUSAND tokens, or all that may be kept.
+
+    Of a large vocabulary that is more than is kept of other models: it lies in files.
+    """
+    return max(THOUSAND // WINDOW, MAX_JUDGED_ELEMENTS // (WINDOW * vocabulary))
 
 
 def paired(path: Path | None, senses: tuple[str, ...], limit: int = SAMPLES) -> Calibration:
@@ -194,15 +205,18 @@ def _elements_per_item(signature: Signature) -> int:
 
 def _from_sample(cases: list[Feeds], path: Path, signature: Signature) -> Evidence:
     """The inputs, already prepared, that a checkpoint of ours keeps from its validation split."""
-    (spec,) = signature.inputs
     with np.load(path, allow_pickle=False) as archive:
-        inputs = archive[spec.name]
+        inputs = {spec.name: archive[spec.name] for spec in signature.inputs}
         labels = archive["labels"] if "labels" in archive.files else None
-    fit, judge = split(range(len(inputs)))
-    fitted, judged = ([{spec.name: inputs[b]} for b in _batches(part)] for part in (fit, judge))
+    count = len(next(iter(inputs.values())))
+    fit, judge = split(range(count))
+    fitted, judged = (
+        [{name: array[rows] for name, array in inputs.items()} for rows in _batches(part)]
+        for part in (fit, judge)
+    )
     facts = {
         "name": "the checkpoint's own sample",
-        "count": len(inputs),
+        "count": count,
         "sha256": files.sha256(path),
     }
     return Evidence(cases, fitted, judged, facts, None if labels is None else labels[judge])

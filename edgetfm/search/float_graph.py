@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from edgetfm.beside import Beside
 from edgetfm.budget import FLOAT_BOUND, Budget
 from edgetfm.bundle import Variant, file_of
 from edgetfm.errors import InputError, ParityError, SourceError, listed
 from edgetfm.graphs import write_graph
 from edgetfm.invariants import compare_alone, float_rungs
 from edgetfm.ledger import rung
-from edgetfm.progress import Progress
-from edgetfm.proof import Run, Subject, on_disk
+from edgetfm.progress import Progress, quiet
+from edgetfm.proof import SMALL, Run, Subject, on_disk
 from edgetfm.runtime.machine import machine
 from edgetfm.runtime.memory import return_freed
 from edgetfm.search.draft import Draft
@@ -25,14 +27,28 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+    from edgetfm.export.streamed import Shallow
     from edgetfm.models._family import Stage
     from edgetfm.sources import Source
 
 
-def write_float_graph(opened: Source, draft: Draft) -> None:
+def make_float_graph(opened: Source, draft: Draft) -> None:
+    """Write the fp32 graph and prove it; however that ends, PyTorch is asked nothing more."""
+    try:
+        _write_float_graph(opened, draft)
+        prove_float(draft, opened)
+    except BaseException as error:  # an interruption too: the thread would go on
+        if draft.asked is not None:
+            draft.asked.stop(error)
+        raise
+
+
+def _write_float_graph(opened: Source, draft: Draft) -> None:
     """PyTorch's answers, then our module's, then the graph: one copy of the weights at a time.
 
-    What the adapter exports is PyTorch's own module: there is nothing of ours to compare with it.
+    Where it pays (`_asks_beside`), PyTorch's copy stays, beside the one that is written and then
+    the two sessions that it is proven in. What the adapter exports is PyTorch's own module: there
+    is nothing of ours to compare with it.
     """
     from edgetfm.export import discard
     from edgetfm.sources import eager
@@ -40,7 +56,10 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
     evidence, subject = draft.evidence, draft.subject
     reference = opened.reference()
     draft.truth = ask(reference, evidence.cases, "PyTorch, shapes", draft.progress)
-    if not subject.task.seq2seq:  # whose texts are written first, by the graph
+    texts = None
+    if _asks_beside(opened):
+        texts = partial(ask, reference, evidence.judged, "PyTorch, texts", quiet)
+    elif not subject.task.seq2seq:  # whose texts are written first, by the graph
         draft.judged = ask(reference, evidence.judged, "PyTorch, texts", draft.progress)
     if opened.route in ("adapter", "module"):
         who = "transformers" if opened.route == "adapter" else "the module"
@@ -73,9 +92,46 @@ def write_float_graph(opened: Source, draft: Draft) -> None:
             discard(module)
         for stage in opened.stages:
             draft.progress("exporting the graph", 0, 0)
-            _write(_traced(opened, module, stage, draft.progress), stage.name, draft)
+            graph = _traced(opened, module, stage, draft.progress)
+            if texts is not None:
+                draft.asked = _begin(texts)
+                texts = None
+            _write(graph, stage.name, draft)
+            del graph
     discard(module)
     return_freed()
+
+
+BESIDE = 1 << 28
+"""Bytes of float32 weights from which it pays to ask PyTorch while the graph is written and proven;
+beyond SMALL its weights and those of a session take too much memory together."""
+
+
+def _asks_beside(opened: Source) -> bool:
+    """Whether PyTorch's answers to the texts may wait until the graph is traced.
+
+    Tracing changes what calling any module means, in all threads.
+    """
+    if not opened.streams:
+        return False
+    _, weights = opened.streamed()
+    size = sum(4 * weight.shape.numel() for weight in weights.values())
+    return BESIDE <= size <= SMALL
+
+
+def _begin(work: Callable[[], list[Feeds]]) -> Beside[list[Feeds]]:
+    """Do it in a thread of its own, PyTorch on one core."""
+    import torch
+
+    def alone() -> list[Feeds]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(threads)
+
+    return Beside(alone)
 
 
 def _write(graph: ir.Model, component: str, draft: Draft) -> None:
@@ -93,7 +149,24 @@ def _traced(opened: Source, module: nn.Module, stage: Stage, progress: Progress)
     if not opened.streams:
         return to_onnx(stage.part(module), *specs, progress=progress)
     skeleton, weights = opened.streamed()
-    return to_onnx_streamed(stage.part(skeleton), weights, *specs, progress=progress)
+    shallow = _shallow(opened, stage, skeleton)
+    part = stage.part(skeleton)
+    return to_onnx_streamed(part, weights, *specs, shallow=shallow, progress=progress)
+
+
+def _shallow(opened: Source, stage: Stage, skeleton: nn.Module) -> Shallow | None:
+    """What is traced for a decoder of many equal layers; None for others."""
+    from edgetfm.export.repeated import FEW, LAYERS, are_equal
+    from edgetfm.export.streamed import Shallow
+
+    layers = getattr(skeleton, LAYERS, ())
+    if len(layers) <= FEW or not are_equal(layers):
+        return None
+    module, config = opened.of_depth(FEW)
+    if not are_equal([*layers, *getattr(module, LAYERS)]):
+        return None
+    specs = stage.inputs(config, opened.task), stage.outputs(config, opened.task)
+    return Shallow(stage.part(module), *specs, depth=len(layers))
 
 
 def prove_float(draft: Draft, source: Source | None = None) -> None:
@@ -112,6 +185,8 @@ def prove_float(draft: Draft, source: Source | None = None) -> None:
         raise SourceError(
             f"transformers exports {source.family.name} with sizes fixed inside: {error}"
         ) from error
+    if draft.asked is not None:
+        draft.judged, draft.asked = draft.asked.result(), None
     if not draft.ledger.passed:
         where = f"\n{_blame(source, draft)}" if source else ""
         raise ParityError(

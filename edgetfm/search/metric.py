@@ -4,24 +4,78 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from edgetfm.budget import Budget, is_bound
+from edgetfm.bundle import Bundle, Manifest
 from edgetfm.errors import DataError, InputError
 from edgetfm.ledger import Rung
 from edgetfm.parity import HIGHER_IS_BETTER, MEASURED
-from edgetfm.proof import Run, Subject, session_run
+from edgetfm.proof import Run, Subject
+from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph
+from edgetfm.runtime.model import Model
+from edgetfm.runtime.pipelines import Pipeline
 from edgetfm.runtime.preprocess import Preprocessor
+from edgetfm.runtime.session import Session, Settings, without_spinning
+from edgetfm.runtime.tasks import Asked
 from edgetfm.scoring.evaluation import UserMetric, read_eval
-from edgetfm.scoring.labelled import LabelledData
+from edgetfm.scoring.labelled import LabelledData, pipeline_of
 from edgetfm.scoring.metrics import drop
+from edgetfm.scoring.score import Score
 from edgetfm.search.draft import Draft
 from edgetfm.search.goal import Goal
 from edgetfm.signature import Feeds
+from edgetfm.stages import Graph
+
+Asks = Run | Session | EncoderDecoder
+"""What can be measured: a graph that is open, or a function that answers as one does."""
+
+NONE = Score(math.nan)
+"""Of what was not measured."""
+
+SURE = 2
+"""Standard errors: a difference within them may as well be none."""
+
+STRETCH = 3
+"""How many times what was asked two standard errors may allow: few items are sure of nothing."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What share of fp32's metric may be lost where `asked` was: that, or two standard errors.
+
+    unsure: SURE standard errors of the difference on the same items, as a share of fp32's metric.
+    They allow at most STRETCH times what was asked, and nothing where nothing may be lost.
+    """
+
+    asked: float
+    unsure: float
+
+    @classmethod
+    def of(cls, asked: float, error: float | None, reference: float) -> Self:
+        """Of a standard error, None where there is none; to four digits, as a bound says it."""
+        unsure = SURE * error / abs(reference) if error and reference else 0.0
+        return cls(asked, float(f"{unsure:.4g}"))
+
+    @property
+    def share(self) -> float:
+        """The share that may be lost."""
+        return max(self.asked, min(self.unsure, STRETCH * self.asked))
+
+    def __str__(self) -> str:
+        if self.share == self.asked:
+            return f"where {self.asked:.2%} may be lost"
+        if self.unsure <= STRETCH * self.asked:
+            return f"where two standard errors of the difference, {self.unsure:.2%}, may be lost"
+        more = math.ceil((self.unsure / self.asked) ** 2)
+        return (
+            f"where {STRETCH} times {self.asked:.2%} may be lost: two standard errors are "
+            f"{self.unsure:.2%}, and about {more} times as many items would tell {self.asked:.2%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -35,59 +89,89 @@ class BoundMetric:
     """
 
     name: str
-    measure: Callable[[Run], float]
-    reference: float
+    measure: Callable[[Asks], Score]
+    reference: Score
     higher_is_better: bool = True
     items: int = 0
     fingerprint: str = ""
-    tested: Callable[[Run], float] | None = None
-    test_reference: float = math.nan
+    tested: Callable[[Asks], Score] | None = None
+    test_reference: Score = NONE
     test_items: int = 0
 
-    def lost(self, value: float, reference: float | None = None) -> float:
-        """By what share of fp32's the metric is worse; negative if it is better."""
-        before = self.reference if reference is None else reference
-        return drop(before, value, self.higher_is_better)
+    def use(self, found: Score, budget: Budget) -> float:
+        """How much of the budget a score uses up; 0 if it binds no metric."""
+        return used(self._rung("", found, self.reference, self.items, budget), budget)
 
-    def use(self, value: float, budget: Budget) -> float:
-        """How much of the budget a value uses up; 0 if it binds no metric."""
-        if budget.drop is None:
-            return 0.0
-        lost = self.lost(value)
-        if lost <= 0:
-            return 0.0
-        return lost / budget.drop if budget.drop else math.inf
-
-    def rung(self, name: str, run: Run, budget: Budget) -> Rung:
+    def rung(self, name: str, asks: Asks, budget: Budget) -> Rung:
         """The metric of a variant against fp32's, bound if the budget says so."""
-        return self._rung(name, self.measure(run), self.reference, self.items, budget)
+        return self._rung(name, self.measure(asks), self.reference, self.items, budget)
 
-    def test_rung(self, name: str, run: Run, budget: Budget) -> Rung | None:
+    def test_rung(self, name: str, asks: Asks, budget: Budget) -> Rung | None:
         """The same on the half that nothing was chosen by; None if there is none."""
         if self.tested is None:
             return None
-        value, items = self.tested(run), self.test_items
-        return self._rung(f"{name}, test half", value, self.test_reference, items, budget)
+        found, items = self.tested(asks), self.test_items
+        return self._rung(f"{name}, test half", found, self.test_reference, items, budget)
 
-    def _rung(self, name: str, value: float, reference: float, items: int, budget: Budget) -> Rung:
-        lost = self.lost(value, reference)
-        metric: dict[str, Any] = {
-            "name": self.name,
-            "value": value,
-            "reference": reference,
-            "items": items,
-        }
-        if math.isfinite(lost):  # JSON has no infinity
-            metric["lost"] = lost
-        missed: tuple[str, ...] = ()
-        if budget.drop is not None and lost > budget.drop:
-            missed = (f"{self.name} {value:.4g} loses {lost:.2%} of fp32's {reference:.4g}",)
-        bound = "" if budget.drop is None else str(Budget((), budget.drop))
-        return Rung(f"{name} {self.name}", "fp32", {}, bound, "", missed, metric=metric)
+    def _rung(self, name: str, found: Score, fp32: Score, items: int, budget: Budget) -> Rung:
+        better = self.higher_is_better
+        return metric_rung(name, self.name, found, fp32, items, budget, higher_is_better=better)
 
     def of_reference(self) -> dict[str, Any]:
         """fp32's own row."""
-        return {"name": self.name, "value": self.reference, "items": self.items}
+        return {"name": self.name, "value": self.reference.value, "items": self.items}
+
+
+def metric_rung(
+    name: str,
+    metric: str,
+    found: Score,
+    fp32: Score | None,
+    items: int,
+    budget: Budget,
+    *,
+    higher_is_better: bool,
+) -> Rung:
+    """The metric of a variant beside fp32's on the same items, bound if the budget says so.
+
+    fp32: None where there is nothing to compare with: the rung is information then. Its bound is
+    what may be lost, which is more than was asked where few items decide.
+    """
+    said: dict[str, Any] = {"name": metric, "value": found.value, "items": items}
+    if fp32 is None:
+        return Rung(f"{name} {metric}", "labelled data", {}, metric=said)
+    said["reference"] = fp32.value
+    lost = drop(fp32.value, found.value, higher_is_better)
+    if math.isfinite(lost):  # JSON has no infinity
+        said["lost"] = lost
+    note = ""
+    if (error := found.error_beside(fp32)) is not None:
+        said["standard_error"] = error
+        note = f"the standard error of the difference is {error:.2g}"
+    if budget.drop is None:
+        return Rung(f"{name} {metric}", "fp32", {}, note=note, metric=said)
+    allowed = Allowed.of(budget.drop, error, fp32.value)
+    said["allowed"] = allowed.share
+    says = f"{metric} {found.value:.4g} loses {lost:.2%} of fp32's {fp32.value:.4g}"
+    missed: tuple[str, ...] = ()
+    if not lost <= allowed.share:
+        missed = (f"{says}, {allowed}",)
+    elif lost > budget.drop:
+        note = f"{says}, {allowed}; {note}"
+    bound = str(Budget((), allowed.share))
+    return Rung(f"{name} {metric}", "fp32", {}, bound, "", missed, note, metric=said)
+
+
+def used(rung: Rung, budget: Budget) -> float:
+    """How much of the share that was asked a rung of `metric_rung` lost; 0 where none was.
+
+    Standard errors do not count: what chooses among many by the loss, and is let lose more where
+    the answers differ more, would choose by chance.
+    """
+    lost = rung.metric.get("lost", math.inf)
+    if budget.drop is None or lost <= 0:
+        return 0.0
+    return lost / budget.drop if budget.drop else math.inf
 
 
 def read_metric(
@@ -111,28 +195,35 @@ def read_metric(
 
 
 def bind_metric(
-    draft: Draft, data: LabelledData | UserMetric | None, preprocessor: Preprocessor
+    draft: Draft,
+    data: LabelledData | UserMetric | None,
+    preprocessor: Preprocessor,
+    generation: Mapping[str, Any] | None = None,
 ) -> BoundMetric | None:
     """The metric that labelled data gives, else accuracy on labels of the evidence, else None.
 
     Half of the data is what candidates are chosen by, the other half what the choice is tested on.
+    generation: the manifest's, of models that write.
     """
     if data is None:
         return _of_sample(draft)
     judge, test = data.split()
     allowed = Budget.parse(draft.budget).drop
-    if isinstance(judge, LabelledData) and allowed and judge.count * allowed < 1:
+    items = judge.count if isinstance(judge, LabelledData) else 0
+    is_right_or_not = items and data.metric_name != "perplexity"
+    if is_right_or_not and allowed and items * allowed < 1:
         draft.notes.append(
-            f"{judge.count} labelled items decide: one of them is {1 / judge.count:.1%} of the "
-            f"whole, more than the {allowed:.1%} that may be lost"
+            f"{items} labelled items decide: one of them is {1 / items:.1%} of the whole, more "
+            f"than the {allowed:.1%} that may be lost"
         )
-    config = _config(draft)
+    of = _pipelines(draft, data, preprocessor, generation or {})
     draft.progress(f"measuring {data.metric_name} of fp32", 0, 0)
-    fp32 = session_run(draft.path("fp32"))
-    reference = judge.metric(fp32, preprocessor, config)
+    fp32 = of(asked(draft.path("fp32")))
+    reference = judge.score(fp32)
     halves = isinstance(data, LabelledData)
-    after = test.metric(fp32, preprocessor, config) if halves else math.nan
-    for value in (reference, after) if halves else (reference,):
+    after = test.score(fp32) if halves else NONE
+    del fp32
+    for value in (reference.value, after.value) if halves else (reference.value,):
         if not math.isfinite(value) or (value == 0 and allowed is not None):
             raise DataError(
                 f"the {data.metric_name} of fp32 on {data.name} is {value}: nothing can be a share "
@@ -145,15 +236,44 @@ def bind_metric(
         )
     return BoundMetric(
         data.metric_name,
-        lambda run: judge.metric(run, preprocessor, config),
+        lambda asks: judge.score(of(asks)),
         reference,
         data.higher_is_better,
-        judge.count if isinstance(judge, LabelledData) else 0,
+        items,
         data.fingerprint if isinstance(data, LabelledData) else data.name,
-        (lambda run: test.metric(run, preprocessor, config)) if halves else None,
+        (lambda asks: test.score(of(asks))) if halves else None,
         after,
         test.count if isinstance(test, LabelledData) else 0,
     )
+
+
+def asked(graph: Graph, settings: Settings | None = None) -> Session | EncoderDecoder:
+    """A graph, or a pair of them, ready to be measured."""
+    return open_graph(graph, settings=without_spinning(settings))
+
+
+def _pipelines(
+    draft: Draft,
+    data: LabelledData | UserMetric,
+    preprocessor: Preprocessor,
+    generation: Mapping[str, Any],
+) -> Callable[[Asks], Pipeline]:
+    """What makes a pipeline of a graph; of one that writes as it will be in the bundle."""
+    task, labels, config = data.task, data.labels, _config(draft)
+
+    def of(asks: Asks) -> Pipeline:
+        if not isinstance(asks, (Session, EncoderDecoder)):
+            return pipeline_of(task, labels, asks, preprocessor, config)
+        if not task.generates:
+            return pipeline_of(task, labels, asks.run, preprocessor, config)
+        files = draft.writer.entries
+        manifest = Manifest(
+            task.name, "", "", "fp32", draft.components, generation=dict(generation), files=files
+        )
+        model = Model(Bundle(draft.writer.staging, manifest), "fp32", asks)
+        return Pipeline(task.name, Asked(model, preprocessor, labels, config))
+
+    return of
 
 
 def _config(draft: Draft) -> dict[str, Any]:
@@ -168,13 +288,12 @@ def _of_sample(draft: Draft) -> BoundMetric | None:
     if labels is None:
         return None
 
-    def accuracy(answers: Iterable[Feeds]) -> float:
+    def accuracy(answers: Iterable[Feeds]) -> Score:
         found = np.concatenate([answer["logits"].argmax(-1) for answer in answers])
-        return float((found == labels).mean())
+        return Score.mean(found == labels)
 
-    return BoundMetric(
-        "accuracy",
-        lambda run: accuracy(run(feeds) for feeds in judged),
-        accuracy(draft.judged),
-        items=len(labels),
-    )
+    def measure(asks: Asks) -> Score:
+        run = asks.run if isinstance(asks, (Session, EncoderDecoder)) else asks
+        return accuracy(run(feeds) for feeds in judged)
+
+    return BoundMetric("accuracy", measure, accuracy(draft.judged), items=len(labels))

@@ -14,10 +14,11 @@ from typing import Any
 
 from edgetfm.budget import Budget
 from edgetfm.bundle import Bundle, Manifest, Variant, file_of
-from edgetfm.errors import BudgetError, listed
+from edgetfm.errors import BudgetError, ParityError, listed
 from edgetfm.graphs import read_graph, write_graph
+from edgetfm.invariants import shipped_float_rungs
 from edgetfm.merged import unmerge
-from edgetfm.proof import answers_of, session_run
+from edgetfm.proof import answers_of
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.saturation import overflows
 from edgetfm.quantize.targets import this_machine
@@ -25,15 +26,23 @@ from edgetfm.reporting.report import model_card, report_page
 from edgetfm.runtime.divergence import first_divergence
 from edgetfm.runtime.machine import runtime_version
 from edgetfm.runtime.profile import profile
-from edgetfm.runtime.tuning import Timing, choose_session, compare_latency
+from edgetfm.runtime.tuning import (
+    CANDIDATES,
+    Timing,
+    choose_session,
+    compare_latency,
+    fastest,
+    too_large,
+)
 from edgetfm.search.candidates import Candidate, Tried, Workshop, probe, recipe_called
 from edgetfm.search.draft import Draft
 from edgetfm.search.goal import Goal
+from edgetfm.search.metric import asked
 from edgetfm.search.parts import case_of_parts
 from edgetfm.search.recipe_file import read_recipe
 from edgetfm.search.search import journal_for, search
 from edgetfm.signature import Feeds
-from edgetfm.stages import parts
+from edgetfm.stages import Graph, parts
 from edgetfm.vectors import write_vectors
 
 
@@ -117,13 +126,22 @@ def _timings(
             f"nothing was timed: the float32 graph is larger than {MOST_TIMED >> 30} GB"
         )
         return {}, {}
-    settings = choose_session(draft.path("fp32"), feeds, progress=draft.progress)
-    if not candidates:
-        return {}, settings
+    if not candidates or too_large(draft.bytes("fp32")):
+        settings = choose_session(draft.path("fp32"), feeds, progress=draft.progress)
+        if not candidates:
+            return {}, settings
+        forms: dict[str, dict[str, Any]] = {"default": settings}
+    else:  # its settings are chosen in the rounds that time the others
+        forms = CANDIDATES
     few = sum(c.bytes for c in candidates) <= MOST_TIMED
-    graphs = {"fp32": (draft.path("fp32"), settings)}
-    graphs |= {c.name: (c.path, c.settings) for c in candidates if few or c.inside}
-    return compare_latency(graphs, feeds, progress=draft.progress), settings
+    graphs: dict[tuple[str, str], tuple[Graph, Mapping[str, Any]]] = {
+        ("", form): (draft.path("fp32"), forms[form]) for form in forms
+    }
+    graphs |= {(c.name, ""): (c.path, c.settings) for c in candidates if few or c.inside}
+    timings = compare_latency(graphs, feeds, progress=draft.progress)
+    form = fastest({form: timings["", form] for form in forms})
+    others = {name: timing for (name, _), timing in timings.items() if name}
+    return {"fp32": timings["", form], **others}, forms[form]
 
 
 def _fp32(draft: Draft) -> Tried:
@@ -158,8 +176,8 @@ def _test(draft: Draft, best: Candidate) -> None:
     """The metric on the half of the data that nothing was chosen by; BudgetError if missed."""
     if draft.metric is None:
         return
-    run = session_run(best.path, settings=best.settings)
-    found = draft.metric.test_rung(best.recipe.precision, run, Budget.parse(draft.budget))
+    model = asked(best.path, best.settings)
+    found = draft.metric.test_rung(best.recipe.precision, model, Budget.parse(draft.budget))
     if found is None:
         return
     best.rungs.append(found)
@@ -326,7 +344,16 @@ def finish(draft: Draft, manifest: Manifest, *, keep_fp32: bool) -> Bundle:
     chosen = manifest.default
     cases = draft.evidence.cases[: len(draft.truth)]
     shipped = answers_of(draft.path(chosen), cases, settings=draft.session)
-    write_vectors(draft.writer, cases, draft.truth, shipped, chosen)
+    if chosen == "fp32":
+        graph = draft.path(chosen)
+        found = shipped_float_rungs(draft.subject, graph, cases, draft.truth, shipped)
+        draft.ledger.rungs += found
+        if missed := [miss for rung in found for miss in rung.missed]:
+            raise ParityError(f"the graph answers differently as it ships:\n{listed(missed)}")
+    exact = chosen == "fp32" or keep_fp32
+    write_vectors(
+        draft.writer, cases, draft.truth, shipped, chosen, subject=draft.subject, exact=exact
+    )
     if chosen != "fp32" and not keep_fp32:
         draft.drop("fp32")
     writer = draft.writer

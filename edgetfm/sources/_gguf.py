@@ -6,21 +6,26 @@ mappings, so that a family's `from_hf` reads a GGUF file as it reads a folder.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from edgetfm.errors import MissingExtra, SourceError
+from edgetfm.sources._gguf_metadata import (
+    gguf_with,
+    read_metadata,
+    text_of,
+    without_vocabulary,
+)
 from edgetfm.sources._reference import quiet_transformers
 from edgetfm.sources._weights import check_finite
 
@@ -37,6 +42,7 @@ class GGUFModel:
     architecture: as llama.cpp calls it. config: with Hugging Face's keys. kinds: the type of each
     weight as the file has it ("Q4_1", "F32", ...), by Hugging Face's name; a tied head has none.
     _reader: what the metadata was read with, until the tokenizer is made of it; it is large.
+    _in_use: weights as `tensor` gave them, as long as somebody has them.
     """
 
     path: Path
@@ -47,6 +53,9 @@ class GGUFModel:
     _found: dict[str, Any] = field(default_factory=dict, repr=False)
     _processor: Any = field(default=None, repr=False)
     _reader: list[Any] = field(default_factory=list, repr=False)
+    _in_use: WeakValueDictionary[str, NDArray[np.float32]] = field(
+        default_factory=WeakValueDictionary, repr=False
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,12 +63,19 @@ class GGUFModel:
         return tuple(self.kinds)
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """One weight, dequantized, in the layout of Hugging Face."""
+        """One weight, dequantized, in the layout of Hugging Face; all who have it share it.
+
+        An export asks three times: for the oracle, for its own module and for the graph.
+        """
+        if (shared := self._in_use.get(name)) is not None:
+            return shared
         from gguf import dequantize
 
         found = self._found[name]
-        values = np.asarray(dequantize(found.data, found.tensor_type), dtype=np.float32)
-        return self._in_layout(name, values)
+        values = self._in_layout(name, dequantize(found.data, found.tensor_type))
+        made: NDArray[np.float32] = np.require(values, np.float32, ["C", "W"])
+        self._in_use[name] = made
+        return made
 
     def packed(self, name: str) -> NDArray[np.uint8]:
         """One quantized weight as the file has it: rows of blocks, [rows, bytes of a row].
@@ -96,9 +112,7 @@ class GGUFModel:
 
         Raises SourceError that lists those with numbers that are not finite.
         """
-        weights = {
-            name: torch.from_numpy(np.array(self.tensor(name), order="C")) for name in self.names
-        }
+        weights = {name: torch.from_numpy(self.tensor(name)) for name in self.names}
         check_finite(weights)
         return weights
 
@@ -128,9 +142,9 @@ class GGUFModel:
         from transformers import AutoTokenizer
 
         with tempfile.TemporaryDirectory(prefix="edgetfm-") as folder, quiet_transformers():
-            reader = self._reader.pop() if self._reader else _reader(self.path)
+            reader = self._reader.pop() if self._reader else read_metadata(self.path)
             try:
-                with _gguf_with(GGUFReader=lambda _file: reader):
+                with gguf_with(GGUFReader=lambda _file: reader):
                     tokenizer = AutoTokenizer.from_pretrained(
                         self.path.parent, gguf_file=self.path.name, local_files_only=True
                     )
@@ -178,9 +192,10 @@ def open_gguf(place: Path) -> GGUFModel:
             f"{file.name} is one part of a split GGUF file: join them first with "
             "`llama-gguf-split --merge FIRST_PART WHOLE`"
         )
-    reader = _reader(file)
-    architecture = _text(reader, "general.architecture")
-    with _gguf_with(GGUFReader=lambda _file: reader):
+    reader = read_metadata(file)
+    architecture = text_of(reader, "general.architecture")
+    settings = without_vocabulary(reader, architecture)
+    with gguf_with(GGUFReader=lambda _file: settings):
         config = _config(file, architecture)
     model = _empty_model(config, file)
     processor, mapped = _mapping(model, config.to_dict(), architecture, file)
@@ -197,59 +212,11 @@ def open_gguf(place: Path) -> GGUFModel:
         architecture=architecture,
         config=config.to_dict(),
         kinds={name: str(tensor.tensor_type.name) for name, tensor in found.items()},
-        licence=_text(reader, "general.license") or None,
+        licence=text_of(reader, "general.license") or None,
         _found=found,
         _processor=processor,
         _reader=[reader],
     )
-
-
-def _reader(file: Path) -> Any:
-    try:
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise MissingExtra("gguf", "reading GGUF files") from error
-
-    class Bounded(GGUFReader):
-        """Reads nothing beyond the end: where a count is wrong, numpy would give empty slices."""
-
-        def _get(self, offset: int, dtype: Any, count: int = 1, *more: Any, **named: Any) -> Any:
-            if isinstance(self.data, np.memmap):  # a slice of one costs ten of an array
-                self.data: Any = self.data.view(np.ndarray)
-            if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
-                raise ValueError(f"it ends at byte {len(self.data)}, in the middle")
-            return super()._get(offset, dtype, count, *more, **named)
-
-    try:
-        return Bounded(file)
-    except Exception as error:  # it reads on until something does not fit
-        raise SourceError(
-            f"{file} is not a whole GGUF file ({error}): download it again"
-        ) from error
-
-
-@contextlib.contextmanager
-def _gguf_with(**others: Any) -> Iterator[None]:
-    """The package gguf with `others` under its names, which transformers imports when it is asked.
-
-    It would parse the file again for the config and for the tokenizer, and make the table of
-    names again for each part of a model.
-    """
-    import gguf
-
-    own = {name: getattr(gguf, name) for name in others}
-    try:
-        for name, other in others.items():
-            setattr(gguf, name, other)
-        yield
-    finally:
-        for name, plain in own.items():
-            setattr(gguf, name, plain)
-
-
-def _text(reader: Any, key: str) -> str:
-    value = reader.fields.get(key)
-    return "" if value is None else str(value.contents())
 
 
 def _config(file: Path, architecture: str) -> Any:
@@ -299,7 +266,7 @@ def _mapping(
 
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=config)
     try:
-        with _gguf_with(get_tensor_name_map=functools.cache(get_tensor_name_map)):
+        with gguf_with(get_tensor_name_map=functools.cache(get_tensor_name_map)):
             return processor, get_gguf_hf_weights_map(model, processor)
     except NotImplementedError as error:
         raise SourceError(f"the package gguf does not know the model of {file}: {error}") from error

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgetfm.quantize.spool import space
+
 LARGE = 4 << 30
 """Bytes of float32 weights from which a model is asked part by part."""
+
+SLICE = 1 << 25
+"""Numbers of a weight that become float32 at once: a head has as many rows as there are words."""
 
 
 @contextlib.contextmanager
@@ -39,28 +46,56 @@ def part_by_part(
 ) -> nn.Module:
     """The module, whose parts read their weights by name before they run, and drop them after.
 
-    A table of embeddings is looked up as it is stored, and what was found becomes float32. kept:
-    parts whose weights others use too: theirs are read now, and stay.
+    A table of embeddings is looked up as it is stored, and what was found becomes float32; a large
+    product is computed some outputs at a time. kept: parts whose weights others use too: theirs
+    are read now, and stay, in a file.
     """
     for prefix, part in module.named_modules():
         if prefix in kept:
-            _load({n: f"{prefix}.{n}" for n, _ in part.named_parameters()}, read, part, exact=True)
+            for name, _ in part.named_parameters():
+                values = _in_file(read(f"{prefix}.{name}"))
+                part._parameters[name] = nn.Parameter(values, requires_grad=False)
             continue
         names = {name: f"{prefix}.{name}" for name, _ in part.named_parameters(recurse=False)}
         if names:
+            if _is_sliced(part):
+                part.forward = partial(_in_slices, part)
             part.register_forward_pre_hook(lambda p, _, names=names: _load(names, read, p))
             part.register_forward_hook(_drop)
     return module.requires_grad_(False).eval()
 
 
-def _load(
-    names: dict[str, str], read: Callable[[str], Tensor], part: nn.Module, exact: bool = False
-) -> None:
-    looked_up = type(part) is nn.Embedding and not exact
+def _load(names: dict[str, str], read: Callable[[str], Tensor], part: nn.Module) -> None:
+    as_stored = type(part) is nn.Embedding or _is_sliced(part)
     for name, full in names.items():
         weight = read(full)
-        values = weight if looked_up else weight.to(torch.float32)
+        values = weight if as_stored else weight.to(torch.float32)
         part._parameters[name] = nn.Parameter(values, requires_grad=False)
+
+
+def _is_sliced(part: nn.Module) -> bool:
+    return type(part) is nn.Linear and part.weight.numel() > SLICE
+
+
+def _in_slices(part: nn.Linear, x: Tensor) -> Tensor:
+    """What a product answers, [..., outputs], with some rows of its weight in float32 at a time."""
+    answer = x.new_empty(*x.shape[:-1], part.out_features)
+    some = max(1, SLICE // part.in_features)
+    for start in range(0, part.out_features, some):
+        rows = slice(start, start + some)
+        bias = None if part.bias is None else part.bias[rows].to(torch.float32)
+        weight = part.weight[rows].to(torch.float32)
+        answer[..., rows] = nn.functional.linear(x, weight, bias)
+    return answer
+
+
+def _in_file(weight: Tensor) -> Tensor:
+    """The same values in float32, mapped from a file where they are many."""
+    values = space(tuple(weight.shape), np.dtype(np.float32))
+    some = max(1, SLICE // max(1, weight[0].numel()))
+    for start in range(0, len(values), some):
+        values[start : start + some] = weight[start : start + some].to(torch.float32).numpy()
+    return torch.from_numpy(values)
 
 
 def _drop(part: nn.Module, _inputs: Any, output: Any) -> Any:

@@ -18,6 +18,7 @@ from edgetfm.signature import CACHE_INPUTS, Feeds
 from edgetfm.sources._piecewise import parameters_on_meta, part_by_part
 from edgetfm.sources._source import Oracle
 from edgetfm.sources._weights import open_weights
+from edgetfm.tasks import TASKS
 
 _AUTO = {
     "feature-extraction": "AutoModel",
@@ -202,6 +203,8 @@ def _outputs(
 ) -> dict[str, torch.Tensor]:
     if task == "question-answering":
         return {"start_logits": answer.start_logits, "end_logits": answer.end_logits}
+    if TASKS[task].apart:
+        return {output.name: answer[output.name] for output in TASKS[task].outputs}
     if not task.endswith("feature-extraction"):
         return {"logits": answer.logits}
     hidden = answer.last_hidden_state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from edgetfm.models._family import Family, Stage
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.proof import Subject
 from edgetfm.signature import Feeds, Signature, nested
+from edgetfm.sources._weights import empty
 from edgetfm.stages import MODEL
 from edgetfm.tasks import TASKS
 
@@ -94,6 +95,11 @@ class Source:
         """The module without its weights, and those as they are read one by one."""
         assert self.build_streamed is not None
         return self.build_streamed()
+
+    def of_depth(self, layers: int) -> tuple[nn.Module, Any]:
+        """The module with so many layers, without its weights, and the config of that."""
+        config = replace(self.config, layers=layers)
+        return empty(lambda: self.family.build(config, self.task)).eval(), config
 
     def reference(self) -> Oracle:
         """The oracle: the same weights in eager PyTorch, arrays in and out, in float32."""

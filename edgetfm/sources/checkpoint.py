@@ -12,7 +12,7 @@ from torch import nn
 from edgetfm import assets, models
 from edgetfm.errors import SourceError
 from edgetfm.files import sha256
-from edgetfm.layers.attention import fold_scales
+from edgetfm.layers.fold import fold as fold_constants
 from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
 from edgetfm.sources import _weights
@@ -137,7 +137,7 @@ def _module(family: Family, config: Any, task: str, paths: list[Path], *, fold: 
     module = _weights.empty(lambda: family.build(config, task))
     _weights.fill(module, _weights.open_weights(paths))
     if fold:
-        fold_scales(module)
+        fold_constants(module)
     return module
 
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetfm.assets import read_json
-from edgetfm.errors import OutputError, SourceError
+from edgetfm.errors import EdgetfmError, OutputError, SourceError, in_short
 from edgetfm.files import sha256
 from edgetfm.sources._ctranslate2 import CTranslate2Model, open_model
 from edgetfm.sources._source import Source
@@ -56,11 +57,12 @@ def open_ctranslate2(place: Path, task: str | None = None, *, route: str | None 
     folder = Path(tempfile.mkdtemp(prefix="edgetfm-"))
     try:
         convert(place, folder)
-        source = open_huggingface(folder, task, route=route)
+        with _as_given(folder, place):
+            source = open_huggingface(folder, task, route=route)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    kept = _Kept(folder)
+    kept = _Kept(folder, place)
     provenance = {
         **source.provenance,
         "kind": "ctranslate2",
@@ -80,13 +82,36 @@ def open_ctranslate2(place: Path, task: str | None = None, *, route: str | None 
 class _Kept:
     """A folder that is removed when nothing refers to this any more."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, place: Path) -> None:
+        self.folder, self.place = folder, place
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def using(self, build: Any) -> Any:
         """What `build` gives, which reads the folder."""
-        return build()
+        with _as_given(self.folder, self.place):
+            return build()
+
+
+@contextmanager
+def _as_given(folder: Path, place: Path) -> Iterator[None]:
+    """What is wrong with the copy is said of the folder that was given."""
+    try:
+        yield
+    except EdgetfmError as error:
+        if str(folder) not in str(error):
+            raise
+        error.args = (str(error).replace(str(folder), str(place)),)
+        raise
+
+
+@contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    """What Python says of a file that holds something else is said of the file."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {in_short(error)}"
+        raise SourceError(f"{file} is damaged, or not of a Whisper ({said})") from error
 
 
 def convert(place: Path, folder: Path) -> None:
@@ -96,7 +121,8 @@ def convert(place: Path, folder: Path) -> None:
     """
     from safetensors.numpy import save_file
 
-    model = open_model(place / MODEL)
+    with _damage_named(place / MODEL):
+        model = open_model(place / MODEL)
     if model.spec != _SPEC:
         raise SourceError(
             f"{place / MODEL} is a {model.spec} of CTranslate2: only Whisper's are known here"
@@ -107,21 +133,27 @@ def convert(place: Path, folder: Path) -> None:
             f"{place / MODEL} is already quantized ({len(rounded)} weights in int8): take the "
             "float16 model of the same name"
         )
-    weights = dict(_weights(model))
+    with _damage_named(place / MODEL):
+        weights = dict(_weights(model))
     missing = [name for name in _NEEDED if name not in weights]
     if missing:
         raise SourceError(f"{place / MODEL} is no whole Whisper: it lacks {', '.join(missing)}")
-    tokens = _tokens(place)
-    said = read_json(place / "config.json")
+    with _damage_named(place / "tokenizer.json"):
+        tokens = _tokens(place)
+    with _damage_named(place / MODEL):
+        config, preprocessor = _config(model, weights, tokens), _preprocessor(weights)
+    with _damage_named(place / "config.json"):
+        said = read_json(place / "config.json")
+        generation = _generation(said, tokens, len(weights[_WORDS]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"}
         save_file(weights, folder / "model.safetensors", metadata=metadata)
         shutil.copyfile(place / "tokenizer.json", folder / "tokenizer.json")
         for name, content in {
-            "config.json": _config(model, weights, tokens),
-            "generation_config.json": _generation(said, tokens, len(weights[_WORDS])),
-            "preprocessor_config.json": _preprocessor(weights),
+            "config.json": config,
+            "generation_config.json": generation,
+            "preprocessor_config.json": preprocessor,
             "tokenizer_config.json": _tokenizer(),
         }.items():
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

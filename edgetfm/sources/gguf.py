@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -99,7 +98,7 @@ def _streamed(family: Family, config: Any, model: GGUFModel) -> Streamed:
 
 def _lazy(model: GGUFModel, name: str) -> LazyWeight:
     def read() -> torch.Tensor:
-        return torch.from_numpy(np.array(model.tensor(name)))  # what is mapped cannot be shared
+        return torch.from_numpy(model.tensor(name))
 
     return LazyWeight(torch.Size(model.tensor_shape(name)), torch.float32, read)
 

@@ -12,7 +12,7 @@ from torch import nn
 from edgetfm import assets, models
 from edgetfm.errors import MissingExtra, NotHonoured, SourceError, in_short
 from edgetfm.files import sha256
-from edgetfm.layers.attention import fold_scales
+from edgetfm.layers.fold import fold
 from edgetfm.models._config import LARGEST
 from edgetfm.models._family import Family
 from edgetfm.models._lazy import LazyWeight
@@ -152,7 +152,7 @@ def _native(
         ),
         assets={"config.json": (folder / "config.json").read_bytes(), **prepared.assets, **files},
         preprocessing=prepared.preprocessing,
-        labels=_labels(hf) if task_name.endswith("-classification") else (),
+        labels=_labels(hf) if task_named(task_name).labelled else (),
         licence=assets.read_licence(folder),
         notes=(*left_out, *prepared.notes, *read_in_parts),
         generation=generation,
@@ -254,7 +254,7 @@ def _parts(names: Collection[str], others: Collection[str]) -> list[str]:
 def _module(family: Family, config: Any, task: str, paths: list[Path]) -> nn.Module:
     module = _weights.empty(lambda: family.build(config, task))
     _weights.fill(module, _rewritten(family, paths))
-    fold_scales(module)
+    fold(module)
     return module
 
 

@@ -30,12 +30,14 @@ class TrainConfig:
     validation, test: the shares of it that judge during training and once it is over.
     objective: how the task is learned; '' is the task's usual way.
     columns: which column of a table is the 'text', the 'label', the 'source' or the 'target',
-    where it cannot be told by its name.
+    where it cannot be told by its name; 'part' says which rows are train, validation and test, as
+    where no speaker may be in two.
     length: the most tokens of a row. tokenizer: `kind` and `vocabulary` of one to make, or the
     `path` of one; none is asked where `start` has one.
     batch: rows a step, over all processes. schedule: how the learning rate falls from
     `learning_rate`, to which it rises in a share of `warmup` of all steps. clip: the largest norm
     of the gradient. shift: the most pixels by which a training image is moved in each direction.
+    flip: how training images with marks are mirrored at random: '', 'across' or 'both' ways.
     start: a checkpoint or Hugging Face folder whose weights are started from; a head of another
     task or size starts fresh. freeze: patterns of the names of weights that stay as they are.
     layer_decay: what the learning rate is multiplied by from one layer to the one below.
@@ -63,6 +65,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     clip: float = 1.0
     shift: int = 0
+    flip: str = ""
     precision: str = "fp32"
     save_every: int = 0
     seed: int = 0
@@ -123,7 +126,7 @@ class TrainConfig:
 
 
 _REQUIRED = ("family", "task", "dataset", "epochs")
-_TEXTS = ("family", "task", "dataset", "objective", "schedule", "precision", "start")
+_TEXTS = ("family", "task", "dataset", "objective", "flip", "schedule", "precision", "start")
 _WHOLE = ("epochs", "length", "batch", "shift", "save_every", "seed", "threads")
 _KINDS = {
     **dict.fromkeys(_TEXTS, "a text"),
@@ -155,12 +158,16 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "threads": (0, 4096),
 }
-_CHOICES = {"schedule": tuple(SCHEDULES), "precision": ("fp32", "bf16", "fp16")}
+_CHOICES = {
+    "schedule": tuple(SCHEDULES),
+    "precision": ("fp32", "bf16", "fp16"),
+    "flip": ("", "across", "both"),
+}
 
 
 _TABLES: dict[str, dict[str, str]] = {
     "tokenizer": {"kind": "a text", "vocabulary": "a whole number", "path": "a text"},
-    "columns": dict.fromkeys(("text", "label", "source", "target", "audio"), "a text"),
+    "columns": dict.fromkeys(("text", "label", "source", "target", "audio", "part"), "a text"),
     "teacher": {"source": "a text", "weight": "a number", "temperature": "a number"},
 }
 _TABLE_RANGES = {

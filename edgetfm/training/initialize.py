@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from torch import nn
 
 from edgetfm.layers.linear import Linear
 
 POSITION_STD = 0.5
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A module that knows more of how it should begin."""
+
+    def begin(self) -> None:
+        """Called once all weights are drawn."""
 
 
 def initialize(module: nn.Module) -> None:
@@ -29,3 +39,5 @@ def initialize(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[2] == "positions":
             nn.init.normal_(parameter, std=POSITION_STD)
+    if isinstance(module, Begins):
+        module.begin()

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgetfm.errors import InputError, MissingExtra
 from edgetfm.progress import Progress, quiet
+from edgetfm.reporting.curve import training_page
 from edgetfm.training.checkpoint import check_output, write_checkpoint
 from edgetfm.training.config import TrainConfig, load_config
 
@@ -38,7 +39,9 @@ class TrainResult:
         """The form `--json` prints: without the curves, which are in metrics.json."""
         long = ("curve", "losses", "config", "data")
         short = {k: v for k, v in self.metrics.items() if k not in long}
-        return {"checkpoint": str(self.checkpoint), **short, "seconds": round(self.seconds, 1)}
+        notes = {"notes": said} if (said := self.metrics["data"].get("notes")) else {}
+        seconds = round(self.seconds, 1)
+        return {"checkpoint": str(self.checkpoint), **short, **notes, "seconds": seconds}
 
 
 def train(
@@ -91,7 +94,7 @@ def train(
                     labels=run.objective.labels,
                     weights=run.weights(),
                     metrics=metrics,
-                    files={**run.objective.files(inputs), **kept},
+                    files={**run.objective.files(inputs), **kept, **_report(config, metrics)},
                 )
             return metrics
 
@@ -103,6 +106,12 @@ def train(
                     save()
                 raise
             return TrainResult(output, save(complete=True), time.perf_counter() - started)
+
+
+def _report(config: TrainConfig, metrics: Mapping[str, Any]) -> dict[str, bytes]:
+    """The page that shows how it went."""
+    title = f"{config.family} for {config.task}"
+    return {"report.html": training_page(title, metrics).encode()}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from edgetfm.errors import InputError, listed
+from edgetfm.errors import InputError, in_short, listed
 from edgetfm.training.checkpoint import as_json
 from edgetfm.training.config import TrainConfig
 
 STATE, TENSORS = "resume.json", "resume.safetensors"
+SHOWN = 10
+"""Problems of tensors that are listed; of the others the number is said."""
 FREE = ("threads", "save_every")
 """What a configuration may say otherwise when a run goes on; `threads` costs the last bit."""
 
@@ -121,10 +123,56 @@ class Saved:
     moments: dict[int, dict[str, Tensor]]
 
     def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Put the weights and the moments where they were."""
+        """Put the weights and the moments where they were.
+
+        Raises InputError, before anything is changed, for tensors that are not this model's.
+        """
+        if problems := [*self._misfits(module), *self._strange_moments(optimizer)]:
+            more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+            raise InputError(
+                f"{TENSORS} is not of this run, begin again with --force:\n"
+                f"{listed(problems[:SHOWN] + more)}"
+            )
         module.load_state_dict(self.module)
         state = optimizer.state_dict()
         optimizer.load_state_dict({**state, "state": self.moments})
+
+    def _misfits(self, module: nn.Module) -> Iterator[str]:
+        """What keeps the weights, or the best ones, from being this module's."""
+        own = module.state_dict()
+        for group, found in (("module", self.module), ("best", self.best.weights)):
+            if group == "best" and not found:  # no epoch has ended
+                continue
+            for name in own.keys() ^ found.keys():
+                yield f"{group}.{name} is {'missing' if name in own else 'unknown'}"
+            for name in sorted(own.keys() & found.keys()):
+                yield from _misfit(f"{group}.{name}", found[name], own[name])
+
+    def _strange_moments(self, optimizer: torch.optim.Optimizer) -> Iterator[str]:
+        """What keeps the moments from being of these weights: a moment has its weight's shape."""
+        weights = [w for group in optimizer.param_groups for w in group["params"]]
+        for number, entry in self.moments.items():
+            if not 0 <= number < len(weights):
+                yield f"optimizer.{number}: there are {len(weights)} weights that learn"
+                continue
+            for name, moment in entry.items():
+                if moment.ndim:  # the number of steps is a scalar
+                    yield from _misfit(f"optimizer.{number}.{name}", moment, weights[number])
+                elif not bool(torch.isfinite(moment)):
+                    yield f"optimizer.{number}.{name} is no finite number"
+        kinds = {frozenset(entry) for entry in self.moments.values()}
+        if len(kinds) > 1:
+            yield "some weights lack moments that others have"
+
+
+def _misfit(name: str, found: Tensor, wanted: Tensor) -> Iterator[str]:
+    """What keeps a tensor from taking the place of another."""
+    if found.shape != wanted.shape:
+        yield f"{name} has the shape {[*found.shape]}, expected {[*wanted.shape]}"
+    elif found.is_floating_point() != wanted.is_floating_point():
+        yield f"{name} is {found.dtype}, expected {wanted.dtype}"
+    elif found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        yield f"{name} holds numbers that are not finite"
 
 
 def read_state(folder: Path, config: TrainConfig, fingerprint: str) -> Saved:
@@ -133,10 +181,12 @@ def read_state(folder: Path, config: TrainConfig, fingerprint: str) -> Saved:
         said = json.loads((folder / STATE).read_text(encoding="utf-8"))
         tensors = load_file(folder / TENSORS)
         saved = _saved(said, tensors)
-        theirs = said["config"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        theirs, their_data = dict(said["config"]), said["fingerprint"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError,
+            SafetensorError) as error:  # fmt: skip
         raise InputError(
-            f"{folder} does not hold a run that can go on ({error}): begin again with --force"
+            f"{folder} does not hold a run that can go on ({in_short(error)}): begin again with "
+            "--force"
         ) from error
     ours = config.to_json()
     problems = [
@@ -144,7 +194,7 @@ def read_state(folder: Path, config: TrainConfig, fingerprint: str) -> Saved:
         for key, value in ours.items()
         if key not in FREE and theirs.get(key) != json.loads(json.dumps(value))
     ]
-    if said["fingerprint"] != fingerprint:
+    if their_data != fingerprint:
         problems.append("the data is not the same")
     if problems:
         raise InputError(
@@ -164,7 +214,44 @@ def _saved(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Saved:
             moments.setdefault(int(number), {})[key] = tensor
         else:
             groups[group][rest] = tensor
-    best = Best(said["best"]["epoch"], weights=groups["best"])
+    position = _checked(Position(**said["position"]))
+    best = Best(_whole(said["best"], "epoch"), weights=groups["best"])
     if best.weights:
-        best.score, best.loss = said["best"]["score"], said["best"]["loss"]
-    return Saved(Position(**said["position"]), best, groups["module"], moments)
+        best.score, best.loss = (_finite(said["best"], name) for name in ("score", "loss"))
+    if bool(best.weights) != bool(position.curve) or best.epoch > len(position.curve):
+        raise ValueError(f"the best epoch is {best.epoch} of {len(position.curve)}")
+    return Saved(position, best, groups["module"], moments)
+
+
+def _checked(position: Position) -> Position:
+    """The position, if it can be one; a ValueError says what cannot."""
+    said = asdict(position)
+    for name in ("step", "epoch", "batches", "count"):
+        _whole(said, name)
+    _finite(said, "total")
+    if position.epoch != len(position.curve) + 1:
+        raise ValueError(f"epoch {position.epoch} follows {len(position.curve)} that are done")
+    for name, rows in (("curve", position.curve), ("losses", position.losses)):
+        kind = dict if name == "curve" else list
+        if not isinstance(rows, list) or not all(isinstance(row, kind) for row in rows):
+            raise ValueError(f"'{name}' is no list of {kind.__name__}s")
+    if not all(len(row) == 2 and all(map(_is_finite, row)) for row in position.losses):
+        raise ValueError("'losses' holds more than steps and losses")
+    return position
+
+
+def _whole(said: Mapping[str, Any], name: str) -> int:
+    value = said[name]
+    if type(value) is not int or not 0 <= value < 1 << 53:
+        raise ValueError(f"'{name}' is {value!r:.60}, expected a whole number from 0")
+    return value
+
+
+def _finite(said: Mapping[str, Any], name: str) -> float:
+    if not _is_finite(said[name]):
+        raise ValueError(f"'{name}' is {said[name]!r:.60}, expected a number")
+    return float(said[name])
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value is not True

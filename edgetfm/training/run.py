@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields, replace
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import gather_object
 from torch import nn
 
-from edgetfm.errors import DataError, InputError, listed
+from edgetfm.errors import DataError, InputError, in_short, listed
 from edgetfm.layers.experts import MixtureOfExperts, balance_loss
 from edgetfm.models import family_named
 from edgetfm.models._family import Family
@@ -22,7 +23,7 @@ from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.parts import Part
 from edgetfm.training.initialize import initialize
 from edgetfm.training.losses import right_answers, summed_loss
-from edgetfm.training.objectives import Batch, Objective, objective_of
+from edgetfm.training.objectives import Batch, Objective, OwnLoss, OwnMeasure, objective_of
 from edgetfm.training.optimizer import freeze, make_optimizer
 from edgetfm.training.resuming import Best, Position, read_state, state_files
 from edgetfm.training.schedules import SCHEDULES
@@ -109,7 +110,7 @@ class Run:
                 module(**self._tensors(batch))
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
-                f"{self.model_config} does not make a {self.family.name} that answers: {error}"
+                f"this configuration makes no {self.family.name} that answers: {in_short(error)}"
             ) from error
         initialize(module)
         self.fresh = self.start.fill(module) if self.start else ()
@@ -166,28 +167,40 @@ class Run:
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         """What is made small, summed over the answers of a batch."""
-        logits, targets, feeds = self._answer(batch)
-        loss = summed_loss(logits, targets, self.config.label_smoothing)
-        if self.teacher is not None:
-            weight, taught = self.teacher.weight, self.teacher.answer(feeds)
-            learned = self.teacher.summed_loss(logits, taught, targets)
-            loss = (1 - weight) * loss + weight * learned
+        outputs, targets, feeds = self._answer(batch)
+        if isinstance(self.objective, OwnLoss):
+            loss = self.objective.loss(outputs, batch)
+        else:
+            loss = self._entropy(outputs["logits"], targets, feeds)
         if balance := self.balance:
             masks = (feeds.get(f"{of}attention_mask") for of in ("", "decoder_"))
             uneven = balance_loss(self.plain, *masks)
             loss = loss + balance * uneven * batch.count
         return loss
 
-    def _answer(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    def _entropy(
+        self, logits: torch.Tensor, targets: torch.Tensor, feeds: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """The cross entropy of the answers, and of the teacher's where there is one that counts."""
+        loss = summed_loss(logits, targets, self.config.label_smoothing)
+        if self.teacher is None or self.teacher.weight == 0:
+            return loss
+        weight, taught = self.teacher.weight, self.teacher.answer(feeds)
+        learned = self.teacher.summed_loss(logits, taught, targets)
+        return (1 - weight) * loss + weight * learned
+
+    def _answer(
+        self, batch: Batch
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor, dict[str, torch.Tensor]]:
         device = self.accelerator.device
         feeds = {name: tensor.to(device) for name, tensor in self._tensors(batch).items()}
-        return self.module(**feeds)["logits"], torch.from_numpy(batch.targets).to(device), feeds
+        return self.module(**feeds), torch.from_numpy(batch.targets).to(device), feeds
 
     def _end_epoch(self) -> None:
         at = self.position
         score, loss = self.evaluate("validation")
         self._check_finite(at.step, **{"validation loss": loss})
-        better = score if self.objective.measure == "accuracy" else -loss
+        better = -loss if self.objective.measure == "perplexity" else score
         self.best.offer(at.epoch, better, loss, self.plain)
         at.curve.append(
             {
@@ -202,10 +215,10 @@ class Run:
         at.epoch, at.batches, at.total, at.count = at.epoch + 1, 0, 0.0, 0
 
     def evaluate(self, part: Part) -> tuple[float, float]:
-        """The measure and the mean loss (cross entropy, without smoothing) over a part."""
+        """The measure and the mean loss (cross entropy without smoothing, or its own) of a part."""
         training = self.module.training
         self.module.eval()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums, evidence = torch.zeros(3, dtype=torch.float64), list[Any]()
         index, processes = self.accelerator.process_index, self.accelerator.num_processes
         rows = np.arange(self.objective.data.count(part))
         size = EVALUATED if self.objective.measure == "accuracy" else self.config.batch
@@ -213,12 +226,21 @@ class Run:
             for start in range(0, len(rows), size):
                 batch = self.objective.batch(part, rows[start : start + size], None)
                 mine = batch.share(index, processes)
-                logits, targets, _ = self._answer(mine)
-                right, loss = right_answers(logits, targets), summed_loss(logits, targets)
+                outputs, targets, _ = self._answer(mine)
+                if isinstance(self.objective, OwnLoss):
+                    right, loss = torch.zeros(()), self.objective.loss(outputs, mine)
+                else:
+                    logits = outputs["logits"]
+                    right, loss = right_answers(logits, targets), summed_loss(logits, targets)
+                # Where a process had no rows left, one stands in that has no answers.
+                if isinstance(self.objective, OwnMeasure) and mine.count:
+                    evidence += self.objective.judge(outputs, mine)
                 sums += torch.tensor([float(right), float(loss), mine.count], dtype=torch.float64)
         self.module.train(training)
         right, loss, count = self.accelerator.reduce(sums, "sum").tolist()
         mean = loss / max(1.0, count)
+        if isinstance(self.objective, OwnMeasure):
+            return self.objective.score(gather_object(evidence)), mean
         if self.objective.measure == "accuracy":
             return right / max(1.0, count), mean
         return math.exp(min(mean, 700.0)), mean
@@ -240,7 +262,7 @@ class Run:
             return said
         last, measure = at.curve[-1], self.objective.measure
         score = last[f"validation_{measure}"]
-        shown = f"{score:.1%}" if measure == "accuracy" else f"{score:.2f}"
+        shown = f"{score:.2f}" if measure == "perplexity" else f"{score:.1%}"
         return f"{said}, loss {last['loss']:.3f}, {measure} {shown}"
 
     def weights(self) -> Mapping[str, torch.Tensor]:
@@ -270,7 +292,7 @@ class Run:
             "best_epoch": self.best.epoch,
             "steps": self.position.step,
             "parameters": sum(p.numel() for p in self.plain.parameters()),
-            "data": {field.name: getattr(data, field.name) for field in fields(data)},
+            "data": {k: v for k, v in asdict(data).items() if v != []},
             "config": self.config.to_json(),
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
             "curve": self.position.curve,

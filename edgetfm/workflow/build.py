@@ -16,12 +16,13 @@ from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.draft import Draft
 from edgetfm.search.evidence import Evidence, gather
 from edgetfm.search.example_evidence import of_examples
-from edgetfm.search.float_graph import prove_float, write_float_graph
+from edgetfm.search.float_graph import make_float_graph, prove_float
 from edgetfm.search.goal import AnyPath, Goal
 from edgetfm.search.metric import bind_metric, read_metric
 from edgetfm.search.pair_evidence import write_targets
 from edgetfm.search.variants import choose, finish
 from edgetfm.workflow.made import ExportResult, made_result, new_manifest
+from edgetfm.workflow.npu import add_npu_form
 
 if TYPE_CHECKING:
     from edgetfm.sources import Source
@@ -93,11 +94,11 @@ def build_bundle(
             write_foreign_graph(opened, draft)
             prove_float(draft)
         else:
-            write_float_graph(opened, draft)
-            prove_float(draft, opened)
+            make_float_graph(opened, draft)
         write_targets(draft, opened.generation)
-        draft.metric = bind_metric(draft, labelled, preprocessor)
+        draft.metric = bind_metric(draft, labelled, preprocessor, opened.generation)
         chosen = choose(draft, goal, Path(output))
+        add_npu_form(draft, goal, chosen)
         family = opened.family if isinstance(opened, Foreign) else opened.family.name
         manifest = new_manifest(opened, family, draft, chosen)
         bundle = finish(draft, manifest, keep_fp32=keep_fp32)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from edgetfm.bundle import BundleWriter, Manifest, open_bundle
+from edgetfm.bundle import NPU, BundleWriter, Manifest, open_bundle
 from edgetfm.errors import InputError
 from edgetfm.foreign.files import is_foreign
 from edgetfm.foreign.model import check_output, open_foreign
@@ -25,6 +25,7 @@ from edgetfm.tasks import Task
 from edgetfm.vectors import VECTOR_FILES, read_vectors
 from edgetfm.workflow.build import build_bundle
 from edgetfm.workflow.made import ExportResult, made_result, versions
+from edgetfm.workflow.npu import add_npu_form
 
 
 def quantize_bundle(
@@ -77,7 +78,7 @@ def quantize_bundle(
         others = [v for c in known.values() for p, v in c.variants.items() if p != "fp32"]
         remade = {name for v in others for name in (v.file, v.data)} | set(VECTOR_FILES)
         for name in manifest.files:
-            if name not in remade:
+            if name not in remade and not name.startswith(NPU):
                 writer.copy(old.path(name), name)
         preprocessor = Preprocessor.from_folder(writer.staging, manifest.preprocessing, signature)
         vectors = read_vectors(old)
@@ -90,7 +91,9 @@ def quantize_bundle(
             subject=subject,
             evidence=evidence,
             signatures={name: c.signature for name, c in known.items()},
-            budget=goal.budget or _asked_for(manifest, kind) or kind.budget_of(goal.quantize),
+            budget=goal.budget
+            or _asked_for(manifest, kind)
+            or kind.budget_of(goal.quantize, labelled is not None),
             progress=progress,
             notes=list(evidence.notes),
         )
@@ -102,8 +105,9 @@ def quantize_bundle(
             del float_graph
         prove_float(draft)
         write_targets(draft, manifest.generation)
-        draft.metric = bind_metric(draft, labelled, preprocessor)
+        draft.metric = bind_metric(draft, labelled, preprocessor, manifest.generation)
         chosen = choose(draft, goal, Path(bundle if output is None else output))
+        add_npu_form(draft, goal, chosen)
         made = replace(
             manifest,
             default=chosen,

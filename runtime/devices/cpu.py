@@ -15,4 +15,10 @@ def _missing() -> str | None:
     return None
 
 
-DEVICE = Device(name="cpu", provider="CPUExecutionProvider", extra="cpu", missing=_missing)
+DEVICE = Device(
+    name="cpu",
+    what="this machine's CPU",
+    provider="CPUExecutionProvider",
+    extra="cpu",
+    missing=_missing,
+)

@@ -47,6 +47,8 @@ def _prepare() -> None:
 
 DEVICE = Device(
     name="cuda",
+    what="an NVIDIA GPU of this machine",
+    target="cuda",
     provider=_PROVIDER,
     extra="gpu",
     missing=_missing,

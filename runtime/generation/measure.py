@@ -10,6 +10,7 @@ import numpy as np
 
 from edgetfm.errors import InputError
 from edgetfm.progress import Progress, quiet
+from edgetfm.runtime.cases import held_by_memory
 from edgetfm.runtime.encoder_decoder import HIDDEN, EncoderDecoder
 from edgetfm.runtime.generation.decoder import Decoder
 from edgetfm.runtime.generation.generator import Generator, Pieces
@@ -120,6 +121,7 @@ def _written(
 ) -> Iterator[Pieces]:
     """An answer of no meaning to a prompt of none, which no token ends."""
     random = np.random.default_rng(seed)
-    ids = random.integers(0, decoder.vocabulary, (batch, prompt)).tolist()
+    with held_by_memory(batch, prompt):
+        ids = random.integers(0, decoder.vocabulary, (batch, prompt)).tolist()
     options = GenerationOptions(max_new_tokens=tokens + 1)
     return Generator(decoder).write([Row(row, options) for row in ids])

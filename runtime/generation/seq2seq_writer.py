@@ -1,4 +1,4 @@
-"""Texts in, texts about them out: an encoder-decoder with its tokenizer, rules and defaults."""
+"""Texts or pictures in, texts about them out: an encoder-decoder, its tokenizer and defaults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seq2seq_of(model: Model) -> Seq2Seq:
 
 
 class Seq2SeqWriter:
-    """A bundle that writes about texts, ready to; `defaults` are the model's own options."""
+    """A bundle that writes about sources, ready to; `defaults` are the model's own options."""
 
     def __init__(self, model: Model, encoder: TextEncoder) -> None:
         self.encoder = encoder
@@ -55,16 +55,15 @@ class Seq2SeqWriter:
         that a text is cut at, never more than the model reads. Raises InputError for more answers
         than there are beams to find or draws to make.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, it must be 1 or more")
-        _check_answers(answers, options)
+        if type(batch_size) is not int or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r:.60}, it must be a whole number from 1")
         encodings = self._encodings(texts, max_length)
         in_order = sorted(range(len(texts)), key=lambda i: len(encodings[i]))
         found: dict[int, list[Row]] = {}
         for start in range(0, len(in_order), batch_size):
             numbers = in_order[start : start + batch_size]
             encoded = self._encoded([encodings[i] for i in numbers])
-            rows = self._answered(encoded, len(numbers), options, forced_bos, answers)
+            rows = self.answers_to(encoded, len(numbers), options, forced_bos, answers)
             found |= dict(zip(numbers, rows, strict=True))
         return [found[i] for i in range(len(texts))]
 
@@ -77,7 +76,14 @@ class Seq2SeqWriter:
         max_length: int | None = None,
     ) -> Stream:
         """The answer to one text as it is written; that of a beam search comes whole."""
-        encoded = self._encoded(self._encodings([text], max_length))
+        return self.stream_about(
+            self._encoded(self._encodings([text], max_length)), options, forced_bos
+        )
+
+    def stream_about(
+        self, encoded: Encoded, options: Seq2SeqOptions, forced_bos: int | None = None
+    ) -> Stream:
+        """The answer to one source that was encoded."""
         row = Row([self.model.start], options, self.text_of)
         rules = self._rules(options, forced_bos)
         if options.num_beams == 1:
@@ -90,15 +96,16 @@ class Seq2SeqWriter:
         self.model.search(encoded, [row], options, [rules])
         yield [(0, row.text)]
 
-    def _answered(
+    def answers_to(
         self,
         encoded: Encoded,
         count: int,
         options: Seq2SeqOptions,
-        forced_bos: int | None,
-        answers: int,
+        forced_bos: int | None = None,
+        answers: int = 1,
     ) -> list[list[Row]]:
-        """The answers to a batch that was encoded."""
+        """`answers` answers to each of `count` sources that were encoded; errors as of `write`."""
+        _check_answers(answers, options)
         rules = self._rules(options, forced_bos)
 
         def row(number: int) -> Row:

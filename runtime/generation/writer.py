@@ -82,8 +82,8 @@ class Writer:
 
     def write(self, rows: Sequence[Row], *, batch_size: int = 1) -> None:
         """Write the answers, `batch_size` rows at a time, rows of like length together."""
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, it must be 1 or more")
+        if type(batch_size) is not int or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r:.60}, it must be a whole number from 1")
         # One at a time they keep their order, in which one prompt may start as the last did.
         in_order = list(rows) if batch_size == 1 else sorted(rows, key=lambda r: len(r.prompt))
         for start in range(0, len(in_order), batch_size):

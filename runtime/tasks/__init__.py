@@ -9,12 +9,14 @@ from typing import Any
 
 from edgetfm.runtime.audio import sound_items
 from edgetfm.runtime.tasks import (
+    captions,
     classification,
     depth,
     detection,
     embeddings,
     fill_mask,
     generation,
+    multimodal,
     other,
     question_answering,
     segmentation,
@@ -58,6 +60,7 @@ WAYS: dict[str, Way] = {
     "translation": Way(text_to_text.text_items, text_to_text.write_texts, wrap=True),
     "summarization": Way(text_to_text.text_items, text_to_text.write_texts, wrap=True),
     "text2text-generation": Way(text_to_text.text_items, text_to_text.write_texts, wrap=True),
+    "image-to-text": Way(image_items, captions.write_captions, wrap=True),
     "object-detection": Way(image_items, detection.detect_objects),
     "image-segmentation": Way(image_items, segmentation.segment_images),
     "depth-estimation": Way(image_items, depth.estimate_depth),
@@ -67,6 +70,7 @@ WAYS: dict[str, Way] = {
     "audio-feature-extraction": Way(sound_items, sounds.embed_sounds),
     "audio-frame-classification": Way(sound_items, sounds.classify_frames),
     "audio-xvector": Way(sound_items, sounds.embed_sounds),
+    "multimodal-classification": Way(multimodal.sense_items, multimodal.classify_senses),
     "other": Way(other.any_items, other.answer_with_outputs),
 }
 

@@ -25,8 +25,8 @@ def run_pictures(
     """
     reader = asked.preprocessor.image_reader
     for batch in batches(pictures, batch_size):
-        images = [opened(picture) for picture in batch]
-        read = [(image, reader.read(image)) for image in images]
+        images = [(opened(picture), picture) for picture in batch]
+        read = [(image, reader.read(image, picture)) for image, picture in images]
         for _, same in groupby(read, key=lambda pair: pair[1].shape):
             group = list(same)
             pixels = np.stack([row for _, row in group]).astype(reader.dtype)

@@ -134,10 +134,15 @@ def run_encodings(
 
 def batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
     """The items in order, `size` at a time."""
-    if size < 1:
-        raise InputError(f"batch_size is {size}, it must be 1 or more")
+    check_batch_size(size)
     for start in range(0, len(items), size):
         yield list(items[start : start + size])
+
+
+def check_batch_size(size: Any) -> None:
+    """Raise an InputError for what is no number of items."""
+    if type(size) is not int or size < 1:
+        raise InputError(f"batch_size is {size!r:.60}, it must be a whole number from 1")
 
 
 def softmax(logits: Any) -> Any:
@@ -149,5 +154,5 @@ def softmax(logits: Any) -> Any:
 
 def check_top_k(top_k: int | None) -> None:
     """Raise an InputError if it counts nothing."""
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}, it must be 1 or more, or None for all")
+    if top_k is not None and (type(top_k) is not int or top_k < 1):
+        raise InputError(f"top_k is {top_k!r:.60}, it must be 1 or more, or None for all")

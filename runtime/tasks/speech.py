@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,12 @@ def transcribe(
         raise InputError(f"seed is {seed!r:.60}, it must be a whole number from 0")
     hearing = Hearing(language, task, temperatures, condition_on_previous_text, seed)
     options = hears.defaults.changed(num_beams=num_beams, max_new_tokens=max_new_tokens)
+    if options.max_new_tokens > hears.model.context:
+        warnings.warn(
+            f"max_new_tokens is {max_new_tokens}, and this model's texts end after "
+            f"{hears.model.context} tokens, those that they begin with among them",
+            stacklevel=3,
+        )
     waves = [samples_of(sound, hears.reader.sampling_rate) for sound in sounds]
     short = [i for i, w in enumerate(waves) if w.size <= hears.window and not return_timestamps]
     texts: dict[int, str] = {}

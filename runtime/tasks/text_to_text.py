@@ -150,6 +150,11 @@ def _language(asked: Asked, src: str | None, tgt: str | None) -> tuple[str, int 
         return (own[0] if own else ""), None
     if task != "translation":
         raise InputError(f"src_lang and tgt_lang are for translation, and this bundle does {task}")
+    if tgt is None:
+        raise InputError(
+            f"src_lang (--from) is {src!r} and tgt_lang (--to) is not given: say into which "
+            "language, too"
+        )
     if (name := f"translation_{src}_to_{tgt}") in prefixes:
         return prefixes[name], None
     tokenizer = asked.preprocessor.text_encoder.tokenizer

@@ -27,7 +27,7 @@ TinyOfType = Callable[[str, Path], Path]
 SHAPES = ((1, 3), (2, 19), (5, 41))
 """(batch, sequence); for pictures the batch alone."""
 
-TYPES = model_types()
+TYPES = {name: row for name, row in model_types().items() if "native" not in row}
 ROWS = [
     pytest.param(name, marks=() if row.get("fast") else pytest.mark.slow)
     for name, row in TYPES.items()

@@ -15,10 +15,16 @@ from typing import Any
 
 import pytest
 
+import edgetfm.runtime.doctor
+import edgetfm.workflow.about
+import edgetfm.workflow.bench
 import edgetfm.workflow.verify
+from edgetfm.bundle import open_bundle
 from edgetfm.cli import main
+from edgetfm.errors import OutputError
 from edgetfm.ledger import Ledger, Rung
 from edgetfm.parity import Measures
+from edgetfm.runtime.machine import machine
 
 Json = dict[str, Any]
 
@@ -132,11 +138,35 @@ def test_verify_ends_with_3_where_a_bound_is_missed(
 ) -> None:
     measured = {"logits": Measures(1, 1.0, 1.0, 1.0, 0.5, 0.5)}
     missed = Rung("int8 on cpu", "PyTorch", measured, "cosine:0.9", "", ("cosine 0.5 < 0.9",))
-    monkeypatch.setattr(edgetfm.workflow.verify, "verify_bundle", lambda *a, **k: Ledger([missed]))
+    ledger = Ledger([missed], machine())
+    monkeypatch.setattr(edgetfm.workflow.verify, "verify_bundle", lambda *a, **k: ledger)
     found = ask("verify", bundle, code=3)
     assert found["passed"] is False
     assert found["error"]["exit_code"] == 3
     assert "cosine 0.5 < 0.9" in found["error"]["message"]
+    report = bundle / "report.html"
+    kept = report.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:  # a report that fails must not hide it
+        patch.setattr(edgetfm.workflow.about, "write_atomic", full)
+        assert ask("verify", bundle, "--report", report, code=3)["rungs"]
+    assert report.read_bytes() == kept
+
+
+@pytest.mark.parametrize("place", ["none/x.html", ".", "bundle/edgetfm.json", "bundle/x.html"])
+def test_a_place_for_a_report_is_refused_before_the_work(
+    place: str, bundle: Path, ask: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Ledger:
+        raise AssertionError("it was verified")
+
+    monkeypatch.setattr(edgetfm.workflow.verify, "verify_bundle", never)
+    error = ask("verify", bundle, "--report", bundle.parent / place, code=2)["error"]
+    assert error["type"] == "OutputError"
+    open_bundle(bundle)
 
 
 def test_a_tampered_bundle_is_refused(
@@ -242,6 +272,28 @@ def test_bench_measures(bundle: Path, ask: Callable[..., Json]) -> None:
     assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p95"]
     assert found["load_ms"] > 0
     assert found["peak_memory_mb"] > 0
+
+
+def test_a_bench_reads_what_it_is_held_against_before_it_runs(
+    bundle: Path, tmp_path: Path, ask: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(edgetfm.workflow.bench, "device_named")  # so that nothing can run
+    (tmp_path / "old.json").write_text("{}")
+    error = ask("bench", bundle, "--compare", tmp_path / "old.json", code=2)["error"]
+    assert "no result of" in error["message"]
+
+
+def test_devices_to_install_are_named(
+    ask: Callable[..., Json],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edgetfm.runtime.doctor, "examine", list)  # it imports every extra
+    for none in ("", ","):
+        error = ask("doctor", "--install", none, code=4)["error"]
+        assert "no device is named; known are cpu, " in error["message"]
+    assert main(["doctor", "--install", "cpu"]) == 0
+    assert "cpu: nothing is to be installed" in capfd.readouterr().err
 
 
 def test_inspect_tells_what_a_bundle_is(

@@ -45,6 +45,19 @@ def test_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     assert modules_after(name, "--help").isdisjoint(HEAVY)
 
 
+def test_cycles_are_looked_for_seldom_while_a_command_works() -> None:
+    code = (
+        "import gc, edgetfm.cli\n"
+        "edgetfm.cli.main(['--version'])\n"
+        "seen = []\n"
+        "gc.callbacks.append(lambda *_: seen.append(1))\n"
+        "kept = [[] for _ in range(50_000)]\n"
+        "print(len(seen))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
+
+
 def test_there_is_one_file_a_command() -> None:
     files = {p.stem for p in Path(edgetfm.cli.__file__).parent.glob("[!_]*.py")}
     assert files == set(VERBS)

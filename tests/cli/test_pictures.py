@@ -36,18 +36,25 @@ def test_other_answers_are_told_as_they_are() -> None:
 def test_pictures_are_for_the_tasks_that_make_them(task: str, tmp_path: Path) -> None:
     """Elsewhere the option would do nothing."""
     check_pictures(task, None)
-    if task in ("image-segmentation", "depth-estimation"):
+    if task in ("image-segmentation", "object-detection", "depth-estimation"):
         check_pictures(task, tmp_path)
     else:
         with pytest.raises(InputError, match=f"--pictures is for .*, and this bundle does {task}"):
             check_pictures(task, tmp_path)
 
 
-def test_labels_are_for_the_task_that_chooses_among_them() -> None:
+def test_labels_are_for_the_task_that_chooses_among_them(tmp_path: Path) -> None:
     zero_shot = "zero-shot-image-classification"
-    assert options_of(zero_shot, "a cat, a dog,") == {"candidate_labels": ["a cat", "a dog"]}
+    assert options_of(zero_shot, "a cat, a dog,") == {
+        "candidate_labels": ["a cat", "a dog"],
+        "top_k": None,
+    }
     assert options_of("fill-mask", None) == {}
     with pytest.raises(InputError, match="needs --labels"):
         options_of(zero_shot, None)
     with pytest.raises(InputError, match="this bundle does fill-mask"):
         options_of("fill-mask", "a cat")
+    with pytest.raises(InputError, match="--among, --best are for zero-shot"):
+        options_of("fill-mask", None, tmp_path, 3)
+    with pytest.raises(InputError, match="needs --labels"):
+        options_of(zero_shot, "a cat", tmp_path)

@@ -28,6 +28,7 @@ _TAKES = {
     "audio": "sound",
     "image-text": "pictures and texts",
     "audio-text": "sounds and texts",
+    "text-image-audio": "texts, pictures and sounds, any of them",
 }
 
 
@@ -57,10 +58,10 @@ def types() -> str:
         ours.setdefault(_kind(row.tasks[0]), []).extend(row.model_types)
     exported: dict[str, int] = {}
     refused: dict[str, int] = {}
-    for row in model_types().values():
+    for row in (r for r in model_types().values() if "native" not in r):
         counts = refused if "refused" in row else exported
         counts[_kind(row["task"])] = counts.get(_kind(row["task"]), 0) + 1
-    kinds = dict.fromkeys([*ours, *exported, *refused])
+    kinds = dict.fromkeys([*(kind for kind, names in ours.items() if names), *exported, *refused])
     return table(
         ("", "families of edgetfm's own", "types by the adapter", "refused"),
         (

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
+import pytest
+import torch
+
+from edgetfm.export import streamed
 
 
 def test_only_the_length_of_an_empty_cache_is_free(
@@ -19,3 +24,16 @@ def test_only_the_length_of_an_empty_cache_is_free(
     for value in caches:
         named = [d.dim_param for d in value.type.tensor_type.shape.dim if d.dim_param]
         assert named == ["batch_size", "past_sequence"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_table_becomes_float32_some_rows_at_a_time(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = torch.randn(1000, 300).to(dtype)
+    whole = streamed.in_float32(weight)
+    monkeypatch.setattr(streamed, "SLICE", 7 * 300 + 5)
+    in_parts = streamed.in_float32(weight)
+    np.testing.assert_array_equal(in_parts, whole)
+    np.testing.assert_array_equal(whole, weight.float().numpy())
+    assert isinstance(in_parts, np.memmap) == (dtype != torch.float32)  # which is there already

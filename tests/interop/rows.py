@@ -43,9 +43,17 @@ DIGITS = Case(
     "ORTModelForImageClassification",
     "image-classification",
 )
+MATCHES = Case(
+    "clip of edgetfm",
+    "zero-shot-image-classification",
+    ("fp32",),
+    None,
+    "zero-shot-image-classification",
+)
 CASES = (
     MINILM,
     DIGITS,
+    MATCHES,
     *(
         Case(model, task, precisions, optimum, task)
         for model, task, precisions, optimum in (

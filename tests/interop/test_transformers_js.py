@@ -13,7 +13,7 @@ import pytest
 
 from edgetfm import pipeline
 from tests.interop.programs import BOUNDS, HERE, Bundles, available, distance, run
-from tests.interop.rows import CASES, DIGITS, MINILM, Case
+from tests.interop.rows import CASES, DIGITS, MATCHES, MINILM, Case
 
 ASKED = [(case, p) for case in CASES if case.pipeline for p in case.precisions]
 
@@ -25,6 +25,7 @@ OPTIONS = {
     "fill-mask": {"top_k": 3},
     "token-classification": {"ignore_labels": []},
     "text-generation": {"max_new_tokens": 12, "do_sample": False},
+    "zero-shot-image-classification": {"hypothesis_template": "{}"},
 }
 """How much is asked for; which file is opened, and how, is the bundle's own business."""
 
@@ -51,6 +52,8 @@ def inputs(
     def of(case: Case) -> list[Any]:
         if case is DIGITS:
             return [str(path) for path in sorted(digits[1].glob("*/*.png"))[::40]]
+        if case is MATCHES:
+            return [(sized(32), ["one circle", "two squares and a triangle", "a boat"])]
         if case.task.startswith("image"):
             return [sized(40 if case.model == "deit" else 32)]
         if case.task == "question-answering":
@@ -116,6 +119,14 @@ def same_labels(ask: Any, words: Any, theirs: Any, bound: float) -> None:
     assert max(abs(scores[e["label"]] - e["score"]) for e in theirs) <= bound
 
 
+def same_matches(ask: Any, words: Any, theirs: Any, bound: float) -> None:
+    picture, labels = words
+    ours = ask(picture, candidate_labels=labels, hypothesis_template="{}")
+    assert [e["label"] for e in theirs] == [e["label"] for e in ours]
+    for one, other in zip(theirs, ours, strict=True):
+        assert abs(one["score"] - other["score"]) <= bound
+
+
 def same_tokens(ask: Any, words: Any, theirs: Any, bound: float) -> None:
     ours = ask(words, ignore_labels=())
     for one, other in zip(theirs, ours, strict=True):
@@ -154,6 +165,7 @@ COMPARED: dict[str, Callable[[Any, Any, Any, float], None]] = {
     "fill-mask": same_proposals,
     "question-answering": same_answer,
     "text-generation": same_text,
+    "zero-shot-image-classification": same_matches,
 }
 
 

@@ -18,7 +18,7 @@ from edgetfm.export import to_onnx
 from edgetfm.layers.attention import MASKED, SelfAttention, mask_bias
 from edgetfm.layers.experts import MixtureOfExperts, balance_loss
 from edgetfm.layers.feed_forward import GatedFeedForward
-from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
+from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline, _whole
 from edgetfm.layers.linear_attention import LinearSelfAttention
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.parts import around, make_feed_forward, make_norm
@@ -300,3 +300,28 @@ def test_grouped_queries_are_torchs_own_causal_attention(sequence: int, share: i
     )
     wanted = attention.out(mixed.transpose(1, 2).flatten(2))
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_whole_texts_in_half_of_the_bits_are_mixed_in_float32_on_a_cpu() -> None:
+    """As near to float32 as the rounding of bfloat16, forwards and backwards, also by autocast."""
+    attention: Any = wide(GroupedQueryAttention(WIDTH, 4, 2, 6, scale=6**-0.5))
+    nothing = torch.zeros(2, 2, 0, 6)
+    timeline = Timeline.of_mask(torch.ones(2, 9, dtype=torch.int64))
+    x = torch.randn(2, 9, WIDTH)
+
+    def gradients(half: bool) -> list[torch.Tensor]:
+        attention.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            got, _ = attention(x, timeline, (nothing, nothing), None)
+        assert got.dtype == (torch.bfloat16 if half else torch.float32)
+        got.float().square().sum().backward()
+        return [got.detach().float(), attention.qkv.weight.grad.clone()]
+
+    for whole, half in zip(gradients(False), gradients(True), strict=True):
+        assert (whole - half).norm() < 0.02 * whole.norm()
+    query = torch.randn(1, 4, 9, 6).to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = _whole(query, query, query, 0.5)
+    full = query.float()
+    exact = _whole(full, full, full, 0.5)
+    assert torch.equal(mixed, exact.to(torch.bfloat16))

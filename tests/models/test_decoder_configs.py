@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import transformers
 
 from edgetfm.errors import NotHonoured, SourceError
 from edgetfm.layers.rotary import Rotary
+from edgetfm.models._family import Family
 from edgetfm.models.gpt import FAMILY as GPT
 from edgetfm.models.llama import FAMILY as LLAMA
+from edgetfm.models.moe import FAMILY as MOE
 
 TASK = "text-generation"
 SMALL: dict[str, Any] = {
@@ -75,6 +78,21 @@ def test_a_rope_that_the_family_lacks_is_not_honoured_which_another_route_may() 
     with pytest.raises(SourceError) as malformed:
         LLAMA.from_hf.config(far, TASK)
     assert not isinstance(malformed.value, NotHonoured)
+
+
+@pytest.mark.parametrize("family", [LLAMA, MOE], ids=lambda f: f.name)
+def test_heads_that_no_kernel_turns_are_refused_early(family: Family) -> None:
+    model_type = "llama" if family is LLAMA else "mixtral"
+    assert family.from_hf is not None
+    with pytest.raises(SourceError, match="head_size is 24, expected multiples of 16"):
+        family.from_hf.config(complete(model_type, head_dim=24), TASK)
+
+
+def test_a_local_layer_has_a_window() -> None:
+    assert LLAMA.from_hf is not None
+    config = LLAMA.from_hf.config(complete("mistral", sliding_window=7), TASK)
+    with pytest.raises(SourceError, match="kinds is 'll', but window is 0"):
+        replace(config, window=0)
 
 
 def test_everything_wrong_is_said_at_once() -> None:

@@ -29,11 +29,10 @@ LIMIT = 1e-5
 """Of the largest difference, as a share of the largest number."""
 READ, WRITTEN = [150, 40, 9], [30, 7, 2]
 """Tokens of the rows on both sides: T5's distances go beyond the furthest bucket."""
-GRAPHS = [
-    pytest.param(kind, marks=[] if kind == "t5-gated" else [pytest.mark.slow])
-    for kind in ENCODER_DECODERS
-]
-"""T5 has every node that the others have; those are exported whole by other tests too."""
+GRAPH = "t5-gated"
+"""It has every node that the others have. Those are held to PyTorch, step by step too, by their
+exports (tests/workflow/test_two_graphs.py) and their texts (tests/runtime/generation)."""
+FORMS = [*((kind, "module") for kind in ENCODER_DECODERS), (GRAPH, "graph")]
 
 
 class Made:
@@ -146,17 +145,11 @@ def test_a_row_is_answered_as_it_is_alone(made: Callable[[str], Made], kind: str
         assert distance(model.whole(alone)["logits"][0], together[i, :written]) < LIMIT
 
 
-@pytest.mark.parametrize("kind", ENCODER_DECODERS)
-def test_steps_have_the_logits_of_the_whole(made: Callable[[str], Made], kind: str) -> None:
-    check_steps(made(kind), "module")
-
-
-@pytest.mark.parametrize("kind", GRAPHS)
-def test_both_graphs_have_the_logits_of_the_whole(made: Callable[[str], Made], kind: str) -> None:
-    check_steps(made(kind), "graph")
-
-
-def check_steps(model: Made, how: str) -> None:
+@pytest.mark.parametrize(("kind", "how"), FORMS)
+def test_steps_have_the_logits_of_the_whole(
+    made: Callable[[str], Made], kind: str, how: str
+) -> None:
+    model = made(kind)
     feeds = ragged_feeds(model.signature, read=READ, written=WRITTEN)
     wanted = model.whole(feeds)["logits"]
     whole = max(WRITTEN)
@@ -164,26 +157,25 @@ def check_steps(model: Made, how: str) -> None:
         assert distance(model.written(feeds, cuts, how), wanted) < LIMIT
 
 
-@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize(("kind", "how"), FORMS)
 def test_later_steps_use_the_keys_that_were_kept_and_not_the_encoders_answer(
-    made: Callable[[str], Made], kind: str
+    made: Callable[[str], Made], kind: str, how: str
 ) -> None:
     model = made(kind)
     feeds = ragged_feeds(model.signature, read=[9, 5], written=[6, 6])
-    for how in ("module", "graph"):
-        step, given = model.part("decoder_model_merged", how), model.hidden(feeds, how)
-        ids = feeds["decoder_input_ids"]
-        first = step(
-            {**given, **model.nothing(2), "use_cache_branch": np.array([False]), "input_ids": ids}
-        )
-        past = {n.replace(PRESENT, PAST): a for n, a in first.items() if n.startswith(PRESENT)}
-        again = {**past, "use_cache_branch": np.array([True]), "input_ids": ids[:, :1]}
-        wanted = step({**given, **again})
-        hidden = np.zeros_like(given["encoder_hidden_states"])
-        got = step({**given, **again, "encoder_hidden_states": hidden})
-        np.testing.assert_array_equal(got["logits"], wanted["logits"])
-        kept = [a for n, a in got.items() if ".encoder." in n]
-        assert all(a.size < past[f"{PAST}0.encoder.key"].size for a in kept)
+    step, given = model.part("decoder_model_merged", how), model.hidden(feeds, how)
+    ids = feeds["decoder_input_ids"]
+    first = step(
+        {**given, **model.nothing(2), "use_cache_branch": np.array([False]), "input_ids": ids}
+    )
+    past = {n.replace(PRESENT, PAST): a for n, a in first.items() if n.startswith(PRESENT)}
+    again = {**past, "use_cache_branch": np.array([True]), "input_ids": ids[:, :1]}
+    wanted = step({**given, **again})
+    hidden = np.zeros_like(given["encoder_hidden_states"])
+    got = step({**given, **again, "encoder_hidden_states": hidden})
+    np.testing.assert_array_equal(got["logits"], wanted["logits"])
+    kept = [a for n, a in got.items() if ".encoder." in n]
+    assert all(a.size < past[f"{PAST}0.encoder.key"].size for a in kept)
 
 
 @pytest.mark.parametrize("kind", ENCODER_DECODERS)

@@ -23,7 +23,10 @@ NOT_OURS = {
 }
 """Synonyms of Optimum's that edgetfm refuses, each with its reason."""
 
-OURS_ALONE = {"audio-feature-extraction": "feature-extraction there, whatever goes in"}
+OURS_ALONE = {
+    "audio-feature-extraction": "feature-extraction there, whatever goes in",
+    "multimodal-classification": "no model of transformers takes any of three senses",
+}
 """Names that Optimum has not, each with what it says instead."""
 
 NARROWER = {"semantic-segmentation": "the one kind of image-segmentation that there is here"}

@@ -93,21 +93,24 @@ def test_blocks_of_zeros_are_zero_whatever_they_are_asked_to_make_up_for(
 
 
 @pytest.mark.parametrize(
-    ("inputs", "size", "fitted", "shared"),
+    ("inputs", "size", "eight", "four", "shared"),
     [
-        (384, 32, 32, 32),
-        (384, 256, 128, 128),
-        (128, 256, 128, 128),
-        (576, 128, 64, 64),
-        (100, 32, 16, None),
-        (1000, 128, 128, None),
-        (16, 16, 16, 16),
+        (384, 32, 32, 32, 32),
+        (384, 256, 128, 128, 128),
+        (128, 256, 128, 128, 128),
+        (576, 128, 64, 128, 64),
+        (576, 256, 64, 128, 64),
+        (100, 32, 32, 32, None),
+        (1000, 128, 128, 128, None),
+        (65, 64, 32, 32, None),
+        (16, 16, 16, 16, 16),
     ],
 )
-def test_blocks_shrink_where_padding_would_cost_more_than_scales(
-    inputs: int, size: int, fitted: int, shared: int | None
+def test_blocks_shrink_where_padding_would_cost_more_than_what_is_kept_of_each(
+    inputs: int, size: int, eight: int, four: int, shared: int | None
 ) -> None:
-    assert Form(8, size, True).fitted(inputs).block_size == fitted
+    assert Form(8, size, True).fitted(inputs).block_size == eight
+    assert Form(4, size, True).fitted(inputs).block_size == four
     assert shared_size(inputs, size) == shared
 
 

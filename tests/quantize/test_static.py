@@ -34,7 +34,7 @@ from edgetfm.runtime._ort import ort
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.evidence import split
 from edgetfm.tasks import TASKS
-from tests.conftest import export_plain
+from tests.conftest import Exported
 
 INT8 = RECIPES["int8-static"]
 A16 = RECIPES["a16w8"]
@@ -556,9 +556,9 @@ def test_every_product_of_our_families_reads_16_bits(
     ("recipe", "mean", "worst"), [(INT8, 0.998, 0.99), (A16, 0.9995, 0.9985)], ids=["int8", "a16w8"]
 )
 def test_a_real_encoder_follows_float_on_texts_it_has_not_seen(
-    minilm_folder: Path, tmp_path: Path, recipe: Any, mean: float, worst: float
+    minilm_bundle: Exported, tmp_path: Path, recipe: Any, mean: float, worst: float
 ) -> None:
-    exported = export_plain(minilm_folder, tmp_path / "bundle", None)
+    exported = minilm_bundle
     model, fit, judged = every_item(exported.bundle)
     made, _ = quantize_graph(model, recipe, fit)
     save_graph(made, tmp_path / "made.onnx")

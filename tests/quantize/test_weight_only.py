@@ -15,7 +15,7 @@ from edgetfm.quantize.oracle import dequantized
 from edgetfm.quantize.plan import Memo
 from edgetfm.runtime.session import make_session
 from edgetfm.signature import Feeds
-from tests.conftest import Exported, export_plain
+from tests.conftest import Exported
 from tests.quantize.test_models import mean_cosine, prepared
 
 EIGHT, FOUR = RECIPES["int8-weight"], RECIPES["int4"]
@@ -304,9 +304,9 @@ def test_a_real_masked_language_model_in_blocks(masked_lm_bundle: Exported, tmp_
 
 
 @pytest.mark.slow
-def test_minilm_in_blocks(minilm_folder: Path, tmp_path: Path) -> None:
+def test_minilm_in_blocks(minilm_bundle: Exported, tmp_path: Path) -> None:
     """Pooled vectors of texts that calibration did not see, beside float32."""
-    model, fit, judged = prepared(export_plain(minilm_folder, tmp_path / "bundle", None).bundle)
+    model, fit, judged = prepared(minilm_bundle.bundle)
     save_graph(model, tmp_path / "float.onnx")
     wanted = pooled(tmp_path / "float.onnx", judged)
     worst: dict[str, float] = {}

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from edgetfm.cli._attention import _labels
 from edgetfm.errors import InputError
 from edgetfm.reporting.attention import MOST, attention_page
 from edgetfm.runtime import pipeline
-from edgetfm.runtime.attention import attention_maps
+from edgetfm.runtime.attention import AttentionMap, attention_maps, places_of, rollout
 from edgetfm.sources._reference import load_model
 from tests.memory_model import make_tiny_memory
 
@@ -76,6 +78,8 @@ def test_the_page_comes_with_the_answer_and_holds_every_token(
     assert "http" not in html
     assert main(["run", bundle, text, "more", "--attention", str(page)]) == 2
     assert "draws one INPUT, 2 were given" in capfd.readouterr().err
+    assert main(["run", bundle, text, "--attention", str(tmp_path / "heat.png")]) == 2
+    assert "FILE.png is for a picture" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -126,3 +130,50 @@ def test_what_has_no_weights_to_show_says_so(tmp_path: Path) -> None:
 def test_a_page_of_more_tokens_than_a_screen_has_room_for_is_refused() -> None:
     with pytest.raises(InputError, match=f"at most {MOST}"):
         attention_page("a", ["x"] * (MOST + 1), [])
+
+
+def test_layers_that_see_other_places_are_refused_by_their_sizes() -> None:
+    maps = [AttentionMap("encoder", np.ones((2, 4, 4)) / 4), AttentionMap("d", np.eye(4)[None, :3])]
+    for way in (rollout, places_of):
+        with pytest.raises(InputError, match="different places, 3x4, 4x4"):
+            way(maps)
+    with pytest.raises(InputError, match="2x2, 4x4"):
+        places_of([maps[0], AttentionMap("later", np.eye(2)[None])])
+
+
+def test_the_sides_of_a_picture_tell_its_rows_of_patches(tiny_bundle: Callable[..., Any]) -> None:
+    pipe = pipeline(tiny_bundle("vit", "image-classification").bundle)
+    name = pipe.preprocessor.image_reader.name
+
+    def labels(height: int, width: int, count: int) -> list[str]:
+        return _labels(pipe, "", {name: np.zeros((1, 3, height, width), np.float32)}, count)
+
+    wide = labels(16, 64, 17)
+    assert wide[:3] == ["[class]", "0,0 ", "0,1 "]
+    assert wide[-1] == "1,7 ", "not four rows of four"
+    assert labels(64, 16, 18)[:2] == ["[class]", "[distilled]"]
+    assert labels(64, 16, 16)[-1] == "7,1 "
+    assert labels(40, 80, 51)[-1] == "4,9 "
+    assert labels(30, 30, 12) == [f"{i} " for i in range(12)], "no patches: numbers"
+
+
+def test_a_picture_is_tinted_where_it_is_looked_at(
+    tiny_bundle: Callable[..., Any], tmp_path: Path
+) -> None:
+    from edgetfm.cli import main
+
+    bundle, picture = str(tiny_bundle("vit", "image-classification").bundle), tmp_path / "grey.png"
+    Image.effect_noise((40, 30), 60).save(picture)
+    assert main(["run", bundle, str(picture), "--attention", str(tmp_path / "heat.png")]) == 0
+    pipe = pipeline(bundle)
+    feeds = pipe.preprocessor.images([str(picture)])
+    weights = rollout(attention_maps(pipe.model, feeds))
+    assert weights.sum() == pytest.approx(1)
+    patches = weights[1:]
+    side = round(len(patches) ** 0.5)
+    with Image.open(tmp_path / "heat.png") as drawn:
+        parts = np.asarray(drawn.resize((side, side), Image.Resampling.BOX), np.float32)
+    assert (parts[..., 0] - parts[..., 2]).argmax() == patches.argmax(), "the noise is grey"
+    reader = pipe.preprocessor.image_reader
+    shown = Image.fromarray(reader.shown(feeds[reader.name][0]))
+    np.testing.assert_allclose(reader.read(shown), feeds[reader.name][0], atol=1e-5)

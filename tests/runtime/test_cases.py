@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,21 @@ def test_feeds_of_a_shape_have_it_without_padding(
 def test_feeds_longer_than_the_model_are_an_input_error(tiny_bundle: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="sequence is 65, the model takes 64"):
         feeds_of_shape(*prepared(tiny_bundle("bert", "text-classification")), 1, 65)
+
+
+def test_a_full_batch_is_shorter_where_a_decoder_has_a_large_vocabulary(
+    masked_lm_bundle: Any, texts: list[str]
+) -> None:
+    preprocessor, signature, _ = prepared(masked_lm_bundle)
+    kind = TASKS["text-generation"]
+    (logits,) = signature.outputs
+
+    def asked(vocabulary: int) -> list[Feeds]:
+        wide = replace(logits, shape=(*logits.shape[:-1], vocabulary))
+        return parity_cases(preprocessor, replace(signature, outputs=(wide,)), kind, texts)
+
+    assert shapes(asked(1000)) == {(1, 1), (2, 5), (1, 128), (3, 17), (8, 64)}
+    found = asked(49_152)
+    assert shapes(found) == {(1, 1), (2, 5), (1, 128), (3, 17), (8, 16)}
+    (full,) = [feeds for feeds in found if feeds["input_ids"].shape == (8, 16)]
+    assert len(set(full["attention_mask"].sum(1).tolist())) == 8, "eight rows of eight lengths"

@@ -70,6 +70,26 @@ def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert huge_pages._anonymous() is None
 
 
+def test_the_stack_of_a_thread_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It begins behind its guard; what the system gave behind it is one region with it."""
+    stack, after, other = 0x7F0000001000, 0x7F0000801000, 0x7F0010000000
+    maps = tmp_path / "maps"
+    maps.write_text(
+        f"{stack - 0x1000:x}-{stack:x} ---p 00000000 00:00 0 \n"
+        f"{stack:x}-{after + PAGE:x} rw-p 00000000 00:00 0 \n"
+        f"{other:x}-{other + PAGE:x} rw-p 00000000 00:00 0 \n"
+    )
+    monkeypatch.setattr(huge_pages, "_MAPS", maps)
+    monkeypatch.setattr(huge_pages, "_stack", lambda: 8 << 20)
+    monkeypatch.setattr(huge_pages.sys, "platform", "linux")
+    allowed = tmp_path / "enabled"
+    allowed.write_text("always [madvise] never\n")
+    monkeypatch.setattr(huge_pages, "_ALLOWED", allowed)
+    assert huge_pages._anonymous() == [(after, after + PAGE), (other, other + PAGE)]
+
+
 spans = st.lists(st.integers(0, 60), unique=True, max_size=12).map(
     lambda cuts: list(zip(sorted(cuts)[::2], sorted(cuts)[1::2], strict=False))
 )

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from edgetfm.bundle import open_bundle
 from edgetfm.errors import DeviceError, EdgetfmError, InputError
 from edgetfm.runtime import machine as machine_module
+from edgetfm.runtime import tuning
 from edgetfm.runtime.bench import bench
 from edgetfm.runtime.devices import DEVICES, Device
 from edgetfm.runtime.machine import cpu_features, machine
@@ -21,12 +24,12 @@ from edgetfm.runtime.session import make_session
 from edgetfm.runtime.steps import last_step
 from edgetfm.runtime.tuning import (
     CANDIDATES,
+    MOST_CALLS,
     Timing,
     choose_session,
     compare_latency,
     fastest,
     interleaved,
-    measure_settings,
 )
 
 
@@ -88,12 +91,50 @@ def test_calls_shorter_than_a_round_are_repeated_three_times_at_least() -> None:
     assert len(seen) == 3 + 2 * 3
 
 
-def test_settings_are_measured_and_the_choice_can_be_loaded(folder: Path) -> None:
+def test_the_shortest_calls_do_not_fill_a_round() -> None:
+    seen: list[int] = []
+    interleaved({"one": lambda: seen.append(0)}, rounds=2, seconds=3600)
+    assert len(seen) == 3 + 2 * MOST_CALLS
+
+
+def test_settings_are_measured_where_they_change_the_graph(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[set[str]] = []
+
+    def watched(calls: Any, **options: Any) -> Any:
+        measured.append(set(calls))
+        return interleaved(calls, **options)
+
+    monkeypatch.setattr(tuning, "interleaved", watched)
+    assert choose_session(folder / "onnx" / "model.onnx", FEEDS) == {}  # written without shapes
+    assert not measured
+    onnx.save(
+        onnx.parser.parse_model(
+            """<ir_version: 8, opset_import: ["" : 17]>
+            skips (float[1, 8, 16] x, float[1, 8, 16] y) => (float[1, 8, 16] z)
+            <float[16] one = {1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1},
+             float[16] none = {0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}> {
+                sum = Add(x, y)
+                z = LayerNormalization <axis = -1> (sum, one, none)
+            }"""
+        ),
+        graph := tmp_path / "skips.onnx",
+    )
+    feeds = {name: np.ones((1, 8, 16), np.float32) for name in "xy"}
+    assert choose_session(graph, feeds) in CANDIDATES.values()
+    assert measured == [set(CANDIDATES)]
+
+
+def test_a_graph_that_memory_may_not_hold_twice_keeps_the_usual_settings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = folder / "onnx" / "model.onnx"
-    assert set(measure_settings(graph, FEEDS)) == set(CANDIDATES)
-    chosen = choose_session(graph, FEEDS)
-    assert chosen in CANDIDATES.values()
-    make_session(graph, settings=chosen)
+    size = sum(file.stat().st_size for file in graph.parent.glob("model.onnx*"))
+    monkeypatch.setattr(tuning, "LARGE_GRAPH", 2 * size - 1)
+    for name in ("open_graph", "operators"):
+        monkeypatch.setattr(tuning, name, None)
+    assert choose_session(graph, FEEDS) == {}
 
 
 def test_every_candidate_is_a_valid_setting(folder: Path) -> None:
@@ -148,6 +189,8 @@ def test_a_bench_is_json_and_complete(folder: Path) -> None:
     assert (result["runs"], result["precision"], result["device"]) == (20, "fp32", "cpu")
     assert list(result["placement"]) == ["CPUExecutionProvider"]
     assert result["machine"]["onnxruntime"]
+    assert result["model"]["sha256"] == open_bundle(folder).manifest.source["sha256"]
+    assert list(result["files"]) == ["onnx/model.onnx"]
     memory = result["peak_memory_mb"]
     assert memory is None or 0.1 < memory < 100
 
@@ -170,7 +213,14 @@ def test_a_bench_of_a_fallen_back_device_gives_no_number(
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"runs": 0}, "runs is 0"), ({"batch": 0}, "batch is 0"), ({"sequence": 999}, "takes 64")],
+    [
+        *(
+            ({"runs": 0}, "runs is 0"),
+            ({"batch": 0}, "batch is 0"),
+            ({"sequence": 999}, "takes 64"),
+        ),
+        *(({"batch": 10**n}, f"--batch {10**n} and --sequence 128") for n in (12, 30)),
+    ],
 )
 def test_a_bench_of_nothing_is_an_input_error(
     folder: Path, options: dict[str, int], said: str

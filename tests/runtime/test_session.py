@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper
 from edgetfm.errors import BundleError, DeviceError, InputError
 from edgetfm.runtime import devices, session
 from edgetfm.runtime.devices import DEVICES, Device
+from edgetfm.runtime.placement import FirstCall
 from edgetfm.runtime.session import make_session
 
 
@@ -130,6 +132,8 @@ def test_settings_of_a_manifest_are_checked_all_at_once(tmp_path: Path) -> None:
         make_session(graph, settings=settings)
     for part in ("providers", "disabled_optimizers", "folder_path", "set_denormal_as_zero"):
         assert part in str(raised.value)
+    with pytest.raises(BundleError, match="config_entries is 5"):
+        session.without_spinning({"config_entries": 5})
 
 
 def test_a_damaged_graph_is_a_bundle_error(tmp_path: Path) -> None:
@@ -141,6 +145,8 @@ def test_a_damaged_graph_is_a_bundle_error(tmp_path: Path) -> None:
 def test_bad_arguments_are_input_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no graph at"):
         make_session(tmp_path / "absent.onnx")
+    with pytest.raises(InputError, match=r"'.*\\udcff.*' is not UTF-8"):
+        make_session(tmp_path / "\udcff.onnx")
     graph = save_sum(tmp_path / "model.onnx")
     with pytest.raises(InputError, match="threads is 0"):
         make_session(graph, threads=0)
@@ -184,6 +190,33 @@ def test_a_fallback_is_an_error_unless_allowed(tmp_path: Path) -> None:
     allowed = make_session(graph, device="other", allow_fallback=True)
     assert allowed.placement == {"CPUExecutionProvider": 1}
     assert allowed.fallen_back == {"Add": 1}
+
+
+def test_the_first_call_tells_what_only_looked_like_arithmetic_of_shapes(tmp_path: Path) -> None:
+    """A real session's call, judged as if its CPU were not the device that was asked for."""
+    graph = save_sum(tmp_path / "model.onnx")
+    for allowed in (True, False):
+        first = FirstCall(allowed=allowed)
+        loaded = make_session(graph, profile_to=first.folder)
+        loaded = replace(loaded, fallen_back={}, _first_call=first)
+        for _ in range(2):
+            if allowed:
+                loaded.run(X)
+            else:
+                with pytest.raises(DeviceError, match=r"fell back to the CPU: 1 Add"):
+                    loaded.run(X)
+        assert loaded.fallen_back == {"Add": 1}
+        assert not first.folder.exists()
+
+
+def test_a_first_call_that_nothing_is_known_of_is_no_call_without_fallback(tmp_path: Path) -> None:
+    first = FirstCall(allowed=False)
+    session = make_session(save_sum(tmp_path / "model.onnx"), profile_to=first.folder)
+    session = replace(session, fallen_back={}, _first_call=first)
+    session.end_profiling().unlink()
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="nothing is known of what fell back"):
+            session.run(X)
 
 
 @pytest.mark.gpu

@@ -149,7 +149,7 @@ def test_recordings_with_transcripts_are_judged_by_words(speech: Pipeline, tmp_p
         csv.writer(file).writerows([("audio", "text"), *rows])
     data = read_eval(str(table), TASKS["automatic-speech-recognition"], ())
     assert (data.metric_name, data.higher_is_better, data.count) == ("wer", False, 3)
-    found = data.metric(speech.model.run, speech.preprocessor)
+    found = data.score(speech).value
     wanted = word_error_rate([text for _, text in rows], [speech(w)["text"] for w in WAVES])
     assert found == pytest.approx(wanted)
     assert found > 0

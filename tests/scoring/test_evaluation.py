@@ -13,10 +13,12 @@ import pytest
 
 from edgetfm import load, pipeline
 from edgetfm.errors import DataError, InputError
+from edgetfm.runtime.pipelines import Pipeline
 from edgetfm.scoring.evaluation import LabelledData, UserMetric, read_eval
+from edgetfm.scoring.labelled import Run, pipeline_of
 from edgetfm.signature import Feeds
 from edgetfm.tasks import TASKS
-from tests.conftest import TAGS, Exported, export_plain
+from tests.conftest import TAGS, Exported
 
 NAMES = ("bad", "fair", "good")
 TEXT = TASKS["text-classification"]
@@ -40,7 +42,12 @@ def labelled(file: Path, task: Any, labels: tuple[str, ...] = ()) -> LabelledDat
 
 def judge(data: LabelledData, exported: Exported) -> dict[str, float]:
     pipe = pipeline(exported.bundle)
-    return data.metrics(pipe.model.run, pipe.preprocessor)
+    return {name: score.value for name, score in data.scores(pipe).items()}
+
+
+def asked(data: LabelledData, run: Run, pipe: Pipeline) -> Pipeline:
+    """Another graph in the place of a pipeline's own."""
+    return pipeline_of(data.task, data.labels, run, pipe.preprocessor)
 
 
 # --- classification -----------------------------------------------------------------------------
@@ -213,12 +220,12 @@ def test_masked_texts_give_the_perplexity_of_hidden_tokens(
     def even(feeds: Feeds) -> Feeds:
         return {"logits": np.zeros((*feeds["input_ids"].shape, size), np.float32)}
 
-    assert data.metric(even, pipe.preprocessor) == pytest.approx(size)
+    assert data.score(asked(data, even, pipe)).value == pytest.approx(size)
 
     def broken(feeds: Feeds) -> Feeds:
         return {"logits": np.full((*feeds["input_ids"].shape, size), np.nan, np.float32)}
 
-    assert math.isnan(data.metric(broken, pipe.preprocessor))
+    assert math.isnan(data.score(asked(data, broken, pipe)).value)
 
 
 @pytest.mark.slow
@@ -236,7 +243,8 @@ def test_the_perplexity_is_that_of_the_loss_in_transformers(
         seen.append(feeds)
         return pipe.model.run(feeds)
 
-    found = labelled(tmp_path / "a.txt", MASKED).metric(run, pipe.preprocessor)
+    data = labelled(tmp_path / "a.txt", MASKED)
+    found = data.score(asked(data, run, pipe)).value
     (hidden,) = seen
     whole = pipe.preprocessor.texts([" ".join(texts)])["input_ids"]
     labels = np.where(hidden["input_ids"] == whole, -100, whole)
@@ -259,15 +267,14 @@ SIMILAR = [
 
 @pytest.mark.slow
 def test_similar_sentences_stand_in_the_order_of_their_scores(
-    minilm_folder: Path, tmp_path: Path
+    minilm_bundle: Exported, tmp_path: Path
 ) -> None:
-    exported = export_plain(minilm_folder, tmp_path / "bundle", None)
     rows = [dict(zip(("sentence1", "sentence2", "score"), row, strict=True)) for row in SIMILAR]
     data = labelled(write(tmp_path / "a.jsonl", rows), SENTENCE)
-    assert judge(data, exported)["spearman"] > 0.85
+    assert judge(data, minilm_bundle)["spearman"] > 0.85
     turned = [row | {"score": -row["score"]} for row in rows]
     file = write(tmp_path / "b.jsonl", turned)
-    assert judge(labelled(file, SENTENCE), exported)["spearman"] < -0.85
+    assert judge(labelled(file, SENTENCE), minilm_bundle)["spearman"] < -0.85
 
 
 def test_spearman_is_of_cosines_and_scores(
@@ -476,12 +483,12 @@ def test_a_function_of_the_working_directory_measures_a_pipeline(
     texts = ["a slow film", "the water rose", "he sold his boat"]
     wanted = sum(a["label"] == "good" for a in pipe(texts)) / 3
     found = metric_of(module, "share_of_good")
-    assert found.metric(pipe.model.run, pipe.preprocessor) == wanted
+    assert found.score(pipe).value == wanted
     assert found.metric_name == "share_of_good"
     assert found.higher_is_better
     assert found.split() == (found, found)
     assert not metric_of(module, "loss").higher_is_better
-    assert metric_of(module, "loss").metric(pipe.model.run, pipe.preprocessor) == 2.5
+    assert metric_of(module, "loss").score(pipe).value == 2.5
 
 
 @pytest.mark.parametrize(
@@ -502,7 +509,7 @@ def test_a_function_that_fails_is_named(
 ) -> None:
     pipe = pipeline(tiny_bundle("bert", "text-classification").bundle)
     with pytest.raises(InputError, match=said):
-        metric_of(module, function).metric(pipe.model.run, pipe.preprocessor)
+        metric_of(module, function).score(pipe)
 
 
 def test_an_interrupt_in_a_function_is_an_interrupt(
@@ -510,7 +517,7 @@ def test_an_interrupt_in_a_function_is_an_interrupt(
 ) -> None:
     pipe = pipeline(tiny_bundle("bert", "text-classification").bundle)
     with pytest.raises(KeyboardInterrupt):
-        metric_of(module, "interrupted").metric(pipe.model.run, pipe.preprocessor)
+        metric_of(module, "interrupted").score(pipe)
 
 
 def test_a_function_that_cannot_be_found_is_said(module: str) -> None:

@@ -11,7 +11,7 @@ from edgetfm import samples
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError
 from edgetfm.runtime.preprocess import Preprocessor
-from edgetfm.search.evidence import Evidence, gather, paired, split
+from edgetfm.search.evidence import WINDOW, Evidence, gather, paired, split, windows_to_judge
 from edgetfm.search.goal import Goal
 from edgetfm.tasks import TASKS
 from tests.conftest import Exported
@@ -43,6 +43,12 @@ def test_no_part_of_what_judges_is_calibrated_on(texts: int, tmp_path: Path) -> 
         keys = [{np.asarray(item[part]).tobytes() for item in items} for items in (fit, judge)]
         assert not keys[0] & keys[1]
     assert made.count == max(texts, 48)
+
+
+@pytest.mark.parametrize("vocabulary", [32_000, 49_152, 151_936, 262_144])
+def test_a_thousand_tokens_judge_a_decoder_of_any_vocabulary(vocabulary: int) -> None:
+    assert windows_to_judge(vocabulary) * WINDOW == 1024
+    assert windows_to_judge(1000) * WINDOW > 30_000, "those of a small one cost nothing"
 
 
 def test_tokens_in_arrays_are_items_as_texts_are(

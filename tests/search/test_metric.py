@@ -12,14 +12,18 @@ from edgetfm import export_model
 from edgetfm.budget import Budget
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import BudgetError
-from edgetfm.search.metric import BoundMetric
+from edgetfm.ledger import Rung
+from edgetfm.quantize import RECIPES
+from edgetfm.scoring.score import Score
+from edgetfm.search.candidates import Candidate
+from edgetfm.search.metric import BoundMetric, metric_rung, used
 from tests.conftest import Exported
 
 ONE = Budget.parse("1%")
 
 
 def bound(reference: float, *, higher: bool = True) -> BoundMetric:
-    return BoundMetric("metric", lambda run: 0.0, reference, higher)
+    return BoundMetric("metric", lambda run: Score(0.0), Score(reference), higher)
 
 
 @pytest.mark.parametrize(
@@ -39,20 +43,65 @@ def bound(reference: float, *, higher: bool = True) -> BoundMetric:
 def test_use_is_the_drop_relative_to_the_metric_of_fp32(
     reference: float, value: float, higher: bool, use: float
 ) -> None:
-    assert bound(reference, higher=higher).use(value, ONE) == pytest.approx(use)
+    assert bound(reference, higher=higher).use(Score(value), ONE) == pytest.approx(use)
 
 
 def test_without_a_share_in_the_budget_a_metric_binds_nothing() -> None:
-    assert bound(0.8).use(0.1, Budget.parse("cosine:0.99")) == 0.0
+    assert bound(0.8).use(Score(0.1), Budget.parse("cosine:0.99")) == 0.0
 
 
 def test_a_rung_misses_beyond_the_share_and_says_by_how_much() -> None:
-    made = BoundMetric("accuracy", lambda run: 0.7, 0.8, items=10)
+    made = BoundMetric("accuracy", lambda run: Score(0.7), Score(0.8), items=10)
     rung = made.rung("int8", lambda feeds: feeds, ONE)
     assert not rung.passed
     assert "accuracy 0.7 loses 12.50% of fp32's 0.8" in rung.missed[0]
     assert rung.metric["items"] == 10
     assert made.rung("int8", lambda feeds: feeds, Budget.parse("cosine:0.9")).passed
+
+
+def compared(items: int, lost: int, gained: int, budget: Budget) -> Rung:
+    """fp32 is right on all but some of the items; int8 answers these few otherwise."""
+    fp32 = [1.0] * (items - gained) + [0.0] * gained
+    int8 = [0.0] * lost + [1.0] * (items - lost)
+    scores = (Score.mean(int8), Score.mean(fp32))
+    return metric_rung("int8", "accuracy", *scores, items, budget, higher_is_better=True)
+
+
+def test_a_loss_within_two_standard_errors_may_as_well_be_chance() -> None:
+    rung = compared(500, lost=13, gained=6, budget=ONE)
+    assert rung.metric["lost"] > 0.014
+    assert rung.metric["allowed"] == pytest.approx(
+        2 * rung.metric["standard_error"] / 0.988, rel=1e-3
+    )
+    assert rung.passed
+    assert "two standard errors of the difference, 1.7" in rung.note
+    assert Budget.parse(rung.bound).drop == pytest.approx(rung.metric["allowed"])
+    assert used(rung, ONE) == pytest.approx(rung.metric["lost"] / 0.01)
+    assert not compared(500, lost=13, gained=0, budget=ONE).passed, "all items agree that it is"
+    assert not compared(500, lost=13, gained=6, budget=Budget.parse("0%")).passed
+
+
+def test_few_items_stretch_what_may_be_lost_to_three_times_that_and_no_further() -> None:
+    rung = compared(20, lost=1, gained=0, budget=ONE)
+    assert rung.metric["allowed"] == pytest.approx(0.03)
+    assert "3 times 1.00% may be lost: two standard errors are 9" in rung.missed[0]
+    assert "times as many items would tell 1.00%" in rung.missed[0]
+    assert (rung.bound, used(rung, ONE)) == ("3%", pytest.approx(5.0))
+
+
+def test_answers_that_flip_more_let_a_search_lose_no_more() -> None:
+    few, many = compared(500, 4, 0, ONE), compared(500, 40, 32, ONE)
+    assert few.passed
+    assert many.passed
+    assert Budget.parse(many.bound).drop == pytest.approx(0.03)
+    assert used(few, ONE) == pytest.approx(0.8)
+    assert used(many, ONE) > 1.6
+    made = Candidate("int8", RECIPES["int8"], Path("absent.onnx"), {}, rungs=[many])
+    made.use = used(many, ONE)
+    assert made.inside
+    made.room = 1.0
+    assert not made.inside
+    assert not made.holds
 
 
 def test_one_percent_of_accuracy_is_held_on_the_half_that_chose_nothing(

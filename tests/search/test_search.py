@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from edgetfm.search.goal import Goal
 from edgetfm.search.search import MARGIN
 from edgetfm.signature import Feeds
 
-CHANNELS, SHIFT = 10, 60.0
+CHANNELS, SHIFT = 10, 240.0
+LAYERS = 2
 
 
 def with_outliers(source: Path, target: Path) -> Path:
-    """The same function with ten channels of every hidden state shifted by 60.
+    """The same function with ten channels of every hidden state shifted by 240.
 
     The bias of each norm carries the shift, the layers that read it and the residual take it away:
     in float nothing changes. In int8 the ten channels take the precision of all others. (Scaled
@@ -48,12 +50,12 @@ def with_outliers(source: Path, target: Path) -> Path:
     def take_away(layer: str) -> None:
         weights[f"{layer}.bias"] -= weights[f"{layer}.weight"][:, channels] @ shift
 
-    for i in range(6):
+    for i in range(LAYERS):
         layer, following = f"{prefix}layer.{i}", f"{prefix}layer.{i + 1}"
         weights[f"{layer}.attention.output.LayerNorm.bias"][channels] += shift
         take_away(f"{layer}.intermediate.dense")
         weights[f"{layer}.output.dense.bias"][channels] -= shift
-        if i < 5:
+        if i < LAYERS - 1:
             weights[f"{layer}.output.LayerNorm.bias"][channels] += shift
             for part in ("query", "key", "value"):
                 take_away(f"{following}.attention.self.{part}")
@@ -64,10 +66,10 @@ def with_outliers(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hard(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MiniLM with outliers as a bundle in fp32."""
+def hard(short_minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of MiniLM with outliers, as a bundle in fp32."""
     folder = tmp_path_factory.mktemp("hard")
-    source = with_outliers(minilm_folder, folder / "source")
+    source = with_outliers(short_minilm_folder, folder / "source")
     return export_model(source, folder / "bundle").path
 
 
@@ -102,7 +104,7 @@ def test_the_search_brings_a_hard_model_inside_and_names_what_it_left(
     assert measures["cosine"] >= 0.995
     assert measures["worst_cosine"] >= 0.99
     left = [*shipped["recipe"]["keep_float"], *shipped["recipe"]["by_block"]]
-    assert 0 < len(left) < 24
+    assert 0 < len(left) < 4 * LAYERS
     # The query, key and value products read the shifted states at once.
     assert any("attention.qkv" in name for name in left)
     assert all(any(name in note for note in made.notes) for name in left)
@@ -119,10 +121,10 @@ def _recipe(path: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_search_that_is_stopped_goes_on_from_what_it_measured(
-    masked_lm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_hf: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the midst of its measurements; the second run asks for the rest alone."""
-    bundle = export_model(masked_lm_folder, tmp_path / "fp32").path
+    bundle = export_model(tiny_hf("bert", "fill-mask", tmp_path / "source"), tmp_path / "fp32").path
     asked: list[frozenset[str]] = []
     stop = 5
     honest = Switchboard.run
@@ -138,11 +140,11 @@ def test_a_search_that_is_stopped_goes_on_from_what_it_measured(
     hopeless = {"quantize": "auto", "max_drop": "max_abs:1e-9"}
     with pytest.raises(KeyboardInterrupt):
         quantize_bundle(bundle, tmp_path / "out", **hopeless)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".out.search.json", "fp32"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".out.search.json", "fp32", "source"]
     first, stop = asked[:stop], 1000
     asked.clear()
     with pytest.raises(BudgetError, match="went on with 5 earlier results"):
         quantize_bundle(bundle, tmp_path / "out", **hopeless)
     assert asked
     assert not set(first) & set(asked)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fp32"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fp32", "source"]

@@ -17,6 +17,7 @@ from edgetfm.bundle import open_bundle
 from edgetfm.errors import InputError, SourceError
 from edgetfm.export import discard
 from edgetfm.sources import open_source
+from tests.conftest import Exported
 
 TinyHF = Callable[..., Path]
 
@@ -152,19 +153,20 @@ def test_a_route_that_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_real_sentence_encoder_by_the_adapter_ships_in_int8(
-    minilm_folder: Path, tmp_path: Path, texts: list[str]
+    minilm_folder: Path, minilm_bundle: Exported, tmp_path: Path, texts: list[str]
 ) -> None:
     """The proof of the adapter's int8: the budget is the task's own, on the shipped sample."""
     adapted = export_model(
         minilm_folder, tmp_path / "adapter", route="adapter", quantize="int8", keep_fp32=True
     )
-    native = export_model(minilm_folder, tmp_path / "native", keep_fp32=True)
-    assert (adapted.route, adapted.variant, native.route) == ("adapter", "int8", "native")
+    native = minilm_bundle.bundle
+    routes = (adapted.route, open_bundle(native).manifest.route)
+    assert (*routes, adapted.variant) == ("adapter", "native", "int8")
     assert adapted.ledger.passed
     assert verify_bundle(adapted.path, reference=minilm_folder).passed
-    sizes = [open_bundle(r.path).variant_bytes("fp32") for r in (adapted, native)]
+    sizes = [open_bundle(p).variant_bytes("fp32") for p in (adapted.path, native)]
     assert abs(sizes[0] / sizes[1] - 1) < 0.02
-    one, two = (load(r.path, precision="fp32") for r in (adapted, native))
+    one, two = (load(p, precision="fp32") for p in (adapted.path, native))
     ids = np.arange(1000, 1040).reshape(2, 20)
     feeds = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
     for name, wanted in two.run(feeds).items():

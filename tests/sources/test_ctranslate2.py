@@ -15,7 +15,7 @@ import pytest
 import torch
 import transformers
 
-from edgetfm.errors import SourceError
+from edgetfm.errors import InputError, SourceError
 from edgetfm.sources import open_source
 from edgetfm.sources.ctranslate2 import convert, is_ctranslate2
 
@@ -129,6 +129,53 @@ def test_a_file_that_ends_early_is_refused(tiny_whisper: Any, tmp_path: Path, sh
     file.write_bytes(data[: int(share * len(data))])
     with pytest.raises(SourceError, match="not a whole model of CTranslate2: it ends at byte"):
         convert(tmp_path, tmp_path / "made")
+
+
+def test_a_file_damaged_inside_is_a_whisper_or_refused(tiny_whisper: Any, tmp_path: Path) -> None:
+    file = write_folder(tiny_whisper, tmp_path) / "model.bin"
+    data, random = file.read_bytes(), np.random.default_rng(0)
+    said: list[str] = []
+    for number in range(60):
+        broken = bytearray(data)
+        for at in random.integers(4, 400 if number % 2 else len(data), 3):
+            broken[at] ^= 1 << int(random.integers(0, 8))
+        file.write_bytes(bytes(broken))
+        try:
+            convert(tmp_path, tmp_path / "made")
+        except SourceError as error:
+            said.append(str(error))
+    assert len(said) > 10
+    assert all(str(file) in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", '{"added_tokens": 5}'),
+        ("tokenizer.json", '{"added_tokens": [7]}'),
+        ("tokenizer.json", '{"added_tokens": [{"special": true}]}'),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", "{"),
+        ("config.json", "[]"),
+        ("config.json", "nothing"),
+    ],
+)
+def test_another_file_that_is_damaged_is_named(
+    tiny_whisper: Any, tmp_path: Path, name: str, content: str
+) -> None:
+    place = write_folder(tiny_whisper, tmp_path)
+    (place / name).write_text(content)
+    with pytest.raises(SourceError, match=re.escape(str(place / name))):
+        open_source(place)
+
+
+def test_a_problem_is_told_of_the_folder_that_was_given(tiny_whisper: Any, tmp_path: Path) -> None:
+    place = write_folder(tiny_whisper, tmp_path)
+    said = json.loads((place / "tokenizer.json").read_text())
+    (place / "tokenizer.json").write_text(json.dumps({"added_tokens": said["added_tokens"]}))
+    with pytest.raises(InputError) as raised:
+        open_source(place)
+    assert tempfile.gettempdir() + "/edgetfm-" not in str(raised.value)
 
 
 def test_another_kind_of_model_is_refused(tiny_whisper: Any, tmp_path: Path) -> None:

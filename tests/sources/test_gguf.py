@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import struct
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgetfm.errors import SourceError
 from edgetfm.sources._gguf import is_gguf, open_gguf
+from edgetfm.sources._gguf_metadata import read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -174,10 +178,55 @@ def test_a_real_file_is_read_as_transformers_reads_it(
     ).state_dict()
     assert reference.keys() - set(opened.names) == {"lm_head.weight"}  # tied
     assert all(torch.equal(w, reference[n]) for n, w in opened.weights().items())
+    config = transformers.AutoConfig.from_pretrained(
+        smollm2_folder, gguf_file=opened.path.name, local_files_only=True
+    )
+    assert opened.config == config.to_dict()  # for which words of its tokenizer were not looked at
     assert opened.licence == "apache-2.0"
     assert "4-bit (Q4_1)" in opened.note
     assert b"im_start" in files["chat_template.jinja"]
     assert {"tokenizer.json", "tokenizer_config.json"} <= files.keys()
+
+
+LISTS = st.one_of(
+    *(st.lists(item, min_size=1, max_size=9) for item in (
+        st.text(max_size=9), st.integers(-(2**31), 2**31 - 1), st.floats(width=32), st.booleans()
+    ))
+)  # fmt: skip
+
+
+@given(st.lists(LISTS, max_size=5), st.booleans())
+def test_metadata_is_what_the_package_gguf_reads(lists: list[list[Any]], big: bool) -> None:
+    from gguf import GGUFEndian, GGUFReader, GGUFWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "m.gguf"
+        order = GGUFEndian.BIG if big else GGUFEndian.LITTLE
+        writer = GGUFWriter(file, "llama", endianess=order)
+        for number, values in enumerate(lists):
+            writer.add_array(f"list.{number}", values)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        ours, plain = read_metadata(file), GGUFReader(file)
+        assert list(ours.fields) == list(plain.fields)
+        for name, wanted in plain.fields.items():
+            found = ours.fields[name]
+            assert (found.offset, found.data, found.types) == (
+                wanted.offset, wanted.data, wanted.types
+            )  # fmt: skip
+            assert [(p.dtype, p.shape, p.tobytes()) for p in found.parts] == [
+                (p.dtype, p.shape, p.tobytes()) for p in wanted.parts
+            ]
+
+
+def test_weights_are_shared_as_long_as_somebody_has_them(tiny_llama: Any, tmp_path: Path) -> None:
+    opened = open_gguf(write_gguf(tiny_llama, tmp_path / "m.gguf", "Q4_1"))
+    name = "model.layers.0.self_attn.q_proj.weight"
+    one = torch.from_numpy(opened.tensor(name))
+    assert opened.weights()[name].data_ptr() == one.data_ptr()
+    del one
+    assert not opened._in_use
 
 
 def test_a_file_is_not_read_beyond_its_end(tmp_path: Path) -> None:
@@ -187,3 +236,7 @@ def test_a_file_is_not_read_beyond_its_end(tmp_path: Path) -> None:
     file.write_bytes(head + struct.pack("<IIQ", 9, 4, 10**5))  # an array of 32-bit numbers
     with pytest.raises(SourceError, match="it ends at byte 49, in the middle"):
         open_gguf(file)
+    for word in (struct.pack("<Q", 1 << 40), b"abc"):
+        file.write_bytes(head + struct.pack("<IIQ", 9, 8, 10**15) + word)  # of words
+        with pytest.raises(SourceError, match=r"it ends at byte \d+, in the middle"):
+            open_gguf(file)

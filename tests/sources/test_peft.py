@@ -162,7 +162,7 @@ def test_the_merged_copy_goes_with_the_model(base: Path, tmp_path: Path) -> None
 def test_a_decoder_with_an_adapter_goes_on_as_it_did_unmerged(tmp_path: Path) -> None:
     from peft import LoraConfig
 
-    sizes = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes = {"vocab_size": 60, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
     with quiet_transformers():
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads))

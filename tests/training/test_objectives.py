@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from edgetfm.errors import DataError, InputError
 from edgetfm.training import TrainConfig
+from edgetfm.training.data.named import NAMED, Named
 from edgetfm.training.data.parts import PARTS, Shares
+from edgetfm.training.data.tables import read_texts_of
 from edgetfm.training.objectives import IGNORED, OBJECTIVES, OF_TASK, Batch, objective_of
 from edgetfm.training.objectives.causal import Causal
 from edgetfm.training.objectives.labels import Labels
@@ -47,6 +50,24 @@ def test_an_objective_of_another_task_is_refused(tmp_path: Path) -> None:
 
 
 # --- causal -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "unused"),
+    [
+        ("object-detection", {"teacher": {"source": "x"}, "label_smoothing": 0.1, "shift": 2}),
+        ("zero-shot-image-classification", {"teacher": {"source": "x"}}),
+        ("image-classification", {"flip": "across", "tokenizer": {"kind": "bpe"}}),
+        ("text-generation", {"shift": 1, "flip": "both"}),
+    ],
+)
+def test_settings_that_an_objective_does_not_know_are_refused_at_once(
+    task: str, unused: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="would not use") as caught:
+        objective_of(config(task, tmp_path / "nothing", **({"tokenizer": {}} | unused)))
+    for name, value in unused.items():
+        assert f"{name} is {value!r}" in str(caught.value)
 
 
 def test_each_token_is_foretold_from_those_before(tmp_path: Path) -> None:
@@ -180,6 +201,48 @@ def test_texts_of_one_batch_are_filled_up_and_none_is_twice(tmp_path: Path) -> N
     lengths = batch.feeds["attention_mask"].sum(axis=1)
     assert lengths.max() == batch.feeds["input_ids"].shape[1]
     assert ((batch.feeds["input_ids"] == once.pad) == (batch.feeds["attention_mask"] == 0)).all()
+
+
+def test_rows_that_say_a_text_again_are_counted_and_contradictions_named(tmp_path: Path) -> None:
+    file = judged_texts(tmp_path / "judged.jsonl", 90)
+    assert Labels(config("text-classification", file, family="bert")).data.notes == []
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    other = {"good": "bad", "bad": "good"}[rows[1]["label"]]
+    write_rows(file, [*rows, rows[0], {**rows[1], "label": other}])
+    (note,) = Labels(config("text-classification", file, family="bert")).data.notes
+    assert note.startswith("2 of 92 rows say a text again")
+    assert note.endswith("1 of them with another label than its first one: rows 92")
+
+
+def test_a_text_with_other_stops_is_in_the_part_of_the_first(tmp_path: Path) -> None:
+    rows = [
+        {"text": text.format(i), "label": "ab"[i % 2]}
+        for i in range(120)
+        for text in ("It was the {}th, and a good one!", "it was the {}th and  a good one.")
+    ]
+    objective = Labels(
+        config("text-classification", write_rows(tmp_path / "l.jsonl", rows), family="bert")
+    )
+    numbers = {
+        part: {re.sub(r"\D", "", objective.tokenizer.tokenizer.decode(ids)) for ids in held}
+        for part, held in objective.ids.items()
+    }
+    assert objective.data.train == 2 * len(numbers["train"])
+    assert sum(map(len, numbers.values())) == len(set().union(*numbers.values())) == 120
+
+
+def test_a_name_stands_for_some_rows_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": f"text {i}", "label": "a", "of": "ab"[i % 2]} for i in range(10)]
+    (tmp_path / "rows_of_ours").mkdir()
+    write_rows(tmp_path / "rows_of_ours" / "rows.jsonl", rows)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(NAMED, "ours", Named("rows_of_ours", "*.jsonl", "ours==1", {"of": "b"}))
+    wanted = {"text": ("text",)}
+    assert read_texts_of("ours", wanted, {}) == [{"text": f"text {i}"} for i in range(1, 10, 2)]
+    path = str(tmp_path / "rows_of_ours" / "rows.jsonl")
+    assert len(read_texts_of(path, wanted, {})) == 10
 
 
 def test_the_share_of_a_process_is_its_rows_and_never_nothing() -> None:

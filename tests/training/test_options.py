@@ -48,7 +48,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return judged_texts(tmp_path_factory.mktemp("world") / "judged.jsonl", 200)
+    return judged_texts(tmp_path_factory.mktemp("world") / "judged.jsonl", 260)
 
 
 @pytest.fixture(scope="module")

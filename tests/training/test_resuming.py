@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,18 +132,27 @@ from tests.training.test_resuming import writer
 from pathlib import Path
 def say(what, done, total):
     print(done, flush=True)
-train(writer(Path(sys.argv[1]), epochs=40, save_every=5), sys.argv[2], progress=say)
+train(writer(Path(sys.argv[1]), epochs=int(sys.argv[3]), save_every=5), sys.argv[2], progress=say)
 """
+LONG = 24
+"""Epochs of 7 steps: the signal comes long before the last."""
+
+
+@pytest.fixture(scope="module")
+def long(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run as long as that which is killed."""
+    out = tmp_path_factory.mktemp("long") / "out"
+    return train(writer(texts, epochs=LONG, save_every=5), out).checkpoint
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_process_leaves_a_run_that_goes_on(
-    texts: Path, tmp_path: Path, number: signal.Signals
+    texts: Path, long: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     root = Path(__file__).parents[2]
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(texts), str(tmp_path / "out")],
+        [sys.executable, "-c", PROGRAM, str(texts), str(tmp_path / "out"), str(LONG)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -157,9 +167,79 @@ def test_a_killed_process_leaves_a_run_that_goes_on(
     time.sleep(0.1)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["complete"] is False
-    assert 10 <= metrics["steps"] < 40 * 7
-    config = writer(texts, epochs=40, save_every=5)
-    train(config, tmp_path / "out", resume=True)
-    once = train(config, tmp_path / "once").checkpoint
+    assert 10 <= metrics["steps"] < LONG * 7
+    train(writer(texts, epochs=LONG, save_every=5), tmp_path / "out", resume=True)
     for name in SAME:
-        assert (tmp_path / "out" / name).read_bytes() == (once / name).read_bytes(), name
+        assert (tmp_path / "out" / name).read_bytes() == (long / name).read_bytes(), name
+
+
+def _said(key: str, name: str, value: Any) -> Any:
+    def damage(folder: Path) -> None:
+        file = folder / "resume.json"
+        said = json.loads(file.read_text())
+        (said if key == "" else said[key])[name] = value
+        file.write_text(json.dumps(said))
+
+    return damage
+
+
+def _tensor(name: str, change: Any) -> Any:
+    def damage(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        file = folder / "resume.safetensors"
+        tensors = load_file(file)
+        found = next(key for key in sorted(tensors) if key.startswith(name))
+        made = change(tensors.pop(found))
+        save_file(tensors | ({} if made is None else {found: made}), file)
+
+    return damage
+
+
+def _text(content: str) -> Any:
+    def damage(folder: Path) -> None:
+        (folder / "resume.json").write_text(content)
+
+    return damage
+
+
+@pytest.fixture(scope="module")
+def cut(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was cut off in its second epoch."""
+    folder = tmp_path_factory.mktemp("cut") / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train(writer(texts), folder, progress=cut_at(12))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_said("position", "step", -1), "'step' is -1"),
+        (_said("position", "step", "7"), "'step' is '7'"),
+        (_said("position", "epoch", 9), "epoch 9 follows 1"),
+        (_said("position", "curve", "x"), "no list of dicts|follows"),
+        (_said("position", "losses", [[1, 2, 3]]), "'losses' holds more"),
+        (_said("position", "other", 1), "unexpected keyword"),
+        (_said("best", "epoch", 4), "best epoch is 4"),
+        (_said("best", "score", None), "'score' is None"),
+        (_said("", "config", 7), "does not hold a run"),
+        (_said("", "position", []), "does not hold a run"),
+        (_text("[" * 100_000), "does not hold a run"),
+        (_text("[]"), "does not hold a run"),
+        (_tensor("module.", lambda w: w[:1]), "has the shape"),
+        (_tensor("module.", lambda w: w * float("nan")), "not finite"),
+        (_tensor("module.", lambda w: None), "is missing"),
+        (_tensor("best.", lambda w: w[None]), "has the shape"),
+        (_tensor("optimizer.0.exp_avg", lambda w: w[:1]), "has the shape"),
+        (_tensor("optimizer.0.exp_avg", lambda w: None), "some weights lack moments"),
+    ],
+)
+def test_a_damaged_state_is_refused_in_a_sentence(
+    texts: Path, cut: Path, tmp_path: Path, damage: Any, said: str
+) -> None:
+    folder = Path(shutil.copytree(cut, tmp_path / "out"))
+    damage(folder)
+    with pytest.raises(InputError, match=said):
+        train(writer(texts), folder, resume=True)
+    assert (folder / "resume.json").is_file()  # nothing was thrown away

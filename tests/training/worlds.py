@@ -78,6 +78,50 @@ def spoken_tones(folder: Path, count: int = 160) -> Path:
     return folder / "tones.csv"
 
 
+HALVES = ("above", "below", "left", "right")
+
+
+def half_bright(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy pictures uint8 [count, 16, 16], one half of each bright, and which of HALVES."""
+    random = np.random.default_rng(seed)
+    kinds = random.integers(0, len(HALVES), count)
+    images = random.integers(0, 80, (count, 16, 16))
+    places = (np.s_[:8], np.s_[8:], np.s_[:, :8], np.s_[:, 8:])
+    for image, kind in zip(images, kinds, strict=True):
+        image[places[kind]] += 150
+    return images.astype(np.uint8), kinds
+
+
+def told_pictures(path: Path, count: int = 400) -> Path:
+    """Pictures with one half bright, and two texts about each kind: a .npz file."""
+    images, kinds = half_bright(count)
+    texts = np.array([[f"it is bright {half}", half] for half in HALVES])
+    np.savez(path, images=images, texts=texts, kind=kinds)
+    return path
+
+
+def sensed_numbers(path: Path, count: int = 320) -> Path:
+    """A word, a bright half and a tone, each of which leaves two labels: a .npz file.
+
+    The word says whether it is of the first two, the picture and the tone whether it is even.
+    """
+    random = np.random.default_rng(0)
+    numbers = random.integers(0, 4, count)
+    images, _ = half_bright(count)
+    images[:] = random.integers(0, 80, images.shape)
+    time = np.arange(16_000) / 16_000
+    sounds = np.empty((count, 16_000), np.int16)
+    for i, number in enumerate(numbers):
+        half = np.s_[:8] if number % 2 else np.s_[8:]
+        images[i][half] += 150
+        tone = np.sin(2 * np.pi * (2700.0 if number % 2 else 300.0) * time + random.random())
+        sounds[i] = (tone * 9000 + random.normal(0, 900, 16_000)).astype(np.int16)
+    texts = np.array(["small" if number < 2 else "large" for number in numbers])
+    labels = np.array([f"number {number}" for number in numbers])
+    np.savez(path, images=images, sounds=sounds, texts=texts, labels=labels)
+    return path
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -16,6 +16,7 @@ from edgetfm import export_model, load, quantize_bundle, verify_bundle
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import BudgetError
 from edgetfm.sources._reference import load_gguf
+from edgetfm.step_proof import ENDS
 from tests.conftest import CORPUS
 from tests.decoders import make_tiny_decoder
 
@@ -32,6 +33,7 @@ def test_a_decoder_is_proven_and_its_weights_made_smaller(
     measured = named["int8-weight"].measures["logits"]
     assert measured.perplexity is not None
     assert measured.kl is not None
+    assert named["int8-weight"].note == f"{measured.rows:,} tokens judge"
     manifest = open_bundle(made.path).manifest
     assert manifest.generation["context"] == 128
     for name in ("chat_template.jinja", "generation_config.json", "genai_config.json"):
@@ -51,7 +53,8 @@ def test_a_decoder_is_proven_beyond_its_window_and_far_from_the_first_token(
     made = export_model(source, tmp_path / "bundle")
     rungs = {r.name: r.measures["logits"].rows for r in made.ledger.rungs}
     cases = [(1, 1), (1, 128), (1, 256)]
-    assert rungs["fp32 in two parts"] == 3 * 128 + 256
+    begun = 2 * ENDS  # the beginning is cut behind its first token and before its last
+    assert rungs["fp32 in two parts"] == 256 + begun + 128 + begun
     assert rungs["fp32 graph"] > sum(length for _, length in cases)
     assert made.ledger.passed
 

@@ -16,6 +16,7 @@ from edgetfm.bundle import open_bundle
 from edgetfm.errors import BudgetError, BundleError, InputError
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.merged import merge, unmerge
+from edgetfm.proof import WEIGHT_ONLY
 from edgetfm.quantize.linear import name_of
 from edgetfm.runtime.bench import bench
 from edgetfm.runtime.encoder_decoder import (
@@ -300,11 +301,14 @@ def test_a_bundle_gets_other_variants_in_place(bundle: Path, precision: str) -> 
     made = quantize_bundle(bundle, quantize=precision, max_drop=WIDE, samples=8)
     assert made.ledger.passed
     assert precision in (made.variant, "auto")
+    names = [rung.name for rung in made.ledger.rungs]
+    if precision in WEIGHT_ONLY:  # both branches of the decoder, by the bound of float
+        assert f"{precision} with float activations token by token" in names
     assert verify_bundle(bundle).passed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bart", "marian", "whisper"])
+@pytest.mark.parametrize("kind", ["t5", "bart", "marian", "whisper"])
 def test_the_other_families_ship_in_int8(kind: str, tmp_path: Path) -> None:
     source = make_tiny_writer(kind, tmp_path / "source", WORDS)
     made = export_model(source, tmp_path / "bundle", quantize="int8", max_drop=WIDE, samples=8)

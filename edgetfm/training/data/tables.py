@@ -9,7 +9,7 @@ from typing import Any
 
 from edgetfm.errors import DataError, MissingExtra, listed
 from edgetfm.tables import READERS, Row, is_broken, read_rows
-from edgetfm.training.data.named import find_files
+from edgetfm.training.data.named import find_files, rows_meant
 
 KNOWN = "a .csv, .jsonl or .parquet file, or a folder that datasets' save_to_disk wrote"
 SHOWN = 20
@@ -19,19 +19,27 @@ Columns = Mapping[str, Sequence[str]]
 """What is wanted of a row -> the columns that are taken for it, the first that is there."""
 
 
+PART = "part"
+"""The key of the column that says which part of the data a row is in."""
+
+
 def read_texts_of(dataset: str, wanted: Columns, said: Mapping[str, str]) -> list[dict[str, str]]:
     """The rows of a data set, each with a text for all that is wanted.
 
-    said: the columns that the configuration names, by what is wanted. A number is taken as the
-    text of it, and a label of Hugging Face's by its name.
+    said: the columns that the configuration names, by what is wanted; a `part` is read only where
+    one is named. A number is taken as the text of it, and a label of Hugging Face's by its name.
     Raises DataError that names file, row and column.
     """
     rows: list[dict[str, str]] = []
     problems: list[str] = []
+    only = rows_meant(dataset)
+    wanted = {**wanted, **({PART: ()} if PART in said else {})}
     for path in find_files(dataset, KNOWN):
         names: dict[str, str] | None = None
         for number, row in _rows(path):
             names = names or _columns(path, row, wanted, said)
+            if any(row.get(name) != value for name, value in only.items()):
+                continue
             texts = {key: _text(row.get(name)) for key, name in names.items()}
             empty = [names[key] for key, text in texts.items() if text is None]
             if empty:
@@ -44,6 +52,11 @@ def read_texts_of(dataset: str, wanted: Columns, said: Mapping[str, str]) -> lis
     if not rows:
         raise DataError(f"{dataset} holds no rows to learn from")
     return rows
+
+
+def parts_said(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """What the table says of each row's part; nothing where no column was named."""
+    return [row[PART] for row in rows if PART in row]
 
 
 def _text(value: Any) -> str | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetfm.training.data.parts import Part
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IGNORED = -100
 """The target of what is not learned: padding, and tokens that are given."""
@@ -46,13 +49,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What metrics.json says of the data: its name, its hash, the rows of each part."""
+    """What metrics.json says of the data: its name, its hash, the rows of each part.
+
+    notes: what is not learned as it was given, and why.
+    """
 
     name: str
     fingerprint: str
     train: int
     validation: int
     test: int
+    notes: list[str] = field(default_factory=list, init=False)
 
     def count(self, part: Part) -> int:
         """The rows of a part."""
@@ -60,7 +67,7 @@ class DataFacts:
 
 
 class Objective(Protocol):
-    """Something to learn. `measure` is 'accuracy' or 'perplexity'."""
+    """Something to learn. `measure`: 'accuracy', 'perplexity', or that of an `OwnMeasure`."""
 
     data: DataFacts
     labels: tuple[str, ...]
@@ -80,4 +87,29 @@ class Objective(Protocol):
 
     def files(self, inputs: tuple[str, ...]) -> Mapping[str, bytes]:
         """What a checkpoint keeps: how inputs are made, a sample, examples."""
+        ...
+
+
+@runtime_checkable
+class OwnMeasure(Protocol):
+    """An objective with a measure of its own, of which more is better.
+
+    A batch is what `Objective.batch` made.
+    """
+
+    def judge(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Any]:
+        """What `score` needs to know of a batch; it may go from process to process."""
+        ...
+
+    def score(self, evidence: Sequence[Any]) -> float:
+        """The measure over all that `judge` gave."""
+        ...
+
+
+@runtime_checkable
+class OwnLoss(OwnMeasure, Protocol):
+    """An objective whose loss is no cross entropy of logits, and so its measure no usual one."""
+
+    def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """What is made small, summed over the batch's answers."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 from edgetfm.errors import DataError, listed
 from edgetfm.quantize.readers import TEXT_COLUMNS
 from edgetfm.training.config import TrainConfig
-from edgetfm.training.data.parts import PARTS, Part, fingerprint, parted
-from edgetfm.training.data.tables import read_texts_of
+from edgetfm.training.data.parts import PARTS, Part, divided, fingerprint
+from edgetfm.training.data.tables import parts_said, read_texts_of
 from edgetfm.training.objectives._objective import Batch, DataFacts, Rows
 from edgetfm.training.objectives._text import padded, sample_of, tokenizer_for
 
 MEASURE = "accuracy"
+SHOWN = 10
+"""Contradicting rows that are named; the others are counted."""
 COLUMNS = {"text": TEXT_COLUMNS, "label": ("label", "labels", "class", "category", "sentiment")}
 
 
@@ -27,15 +30,17 @@ class Labels:
 
     def __init__(self, config: TrainConfig) -> None:
         name = Path(config.dataset).stem
-        rows = _distinct(read_texts_of(config.dataset, COLUMNS, config.columns))
+        given = read_texts_of(config.dataset, COLUMNS, config.columns)
+        rows = _distinct(given)
         self.labels = tuple(sorted({row["label"] for row in rows}))
         if len(self.labels) < 2:
             raise DataError(
                 f"{name}: all {len(rows)} rows have the label '{self.labels[0]}'; "
                 "a classifier needs two"
             )
-        contents = [row["text"].encode() for row in rows]
-        parts = parted(zip(contents, rows, strict=True), config.shares, name)
+        items = [(_letters(row["text"].encode()), row) for row in given]
+        held = divided(items, parts_said(given), config.shares, name)
+        parts = {part: _distinct(held[part]) for part in PARTS}
         _check_seen(name, self.labels, parts["train"])
         texts = {part: [row["text"] for row in parts[part]] for part in PARTS}
         self.tokenizer = tokenizer_for(config, texts["train"], "wordpiece")
@@ -46,8 +51,11 @@ class Labels:
         number = {label: i for i, label in enumerate(self.labels)}
         self.numbers = {part: np.array([number[r["label"]] for r in parts[part]]) for part in PARTS}
         self.data = DataFacts(
-            name, fingerprint(contents), **{part: len(parts[part]) for part in PARTS}
+            name,
+            fingerprint(row["text"].encode() for row in rows),
+            **{part: len(parts[part]) for part in PARTS},
         )
+        self.data.notes.extend(_left_out(given, rows))
         kept = parts["validation"]
         self.sample = sample_of(texts["validation"], [{"label": row["label"]} for row in kept])
 
@@ -80,6 +88,24 @@ def text_feeds(rows: Sequence[Sequence[int]], pad: int) -> dict[str, Any]:
 def _distinct(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """Each text once, with the label it came with first."""
     return list({row["text"]: row for row in reversed(rows)}.values())[::-1]
+
+
+def _left_out(given: list[dict[str, str]], kept: list[dict[str, str]]) -> list[str]:
+    """How many rows are not learned since they say a text again, and how many say it otherwise."""
+    if not (again := len(given) - len(kept)):
+        return []
+    label = {row["text"]: row["label"] for row in kept}
+    otherwise = [n for n, row in enumerate(given, 1) if row["label"] != label[row["text"]]]
+    said = f"{again} of {len(given)} rows say a text again and are left out"
+    if otherwise:
+        rows = ", ".join(map(str, otherwise[:SHOWN])) + (" ..." if otherwise[SHOWN:] else "")
+        said += f", {len(otherwise)} of them with another label than its first one: rows {rows}"
+    return [said]
+
+
+def _letters(text: bytes) -> bytes:
+    """What decides on the part: a text with other spaces or stops is in the part of the first."""
+    return re.sub(rb"[^0-9a-z\x80-\xff]+", b"", text.lower()) or text
 
 
 def _check_seen(name: str, labels: tuple[str, ...], train: list[dict[str, str]]) -> None:

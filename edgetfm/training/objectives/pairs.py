@@ -11,20 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from edgetfm.tables import PAIRS
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.named import start_folder
-from edgetfm.training.data.parts import PARTS, Part, fingerprint, parted
-from edgetfm.training.data.tables import read_texts_of
+from edgetfm.training.data.parts import PARTS, Part, divided, fingerprint
+from edgetfm.training.data.tables import parts_said, read_texts_of
 from edgetfm.training.objectives._objective import IGNORED, Batch, DataFacts, Rows
 from edgetfm.training.objectives._text import padded, sample_of, tokenizer_for, writing_files
 from edgetfm.training.objectives.labels import text_feeds
 from edgetfm.training.tokenizer import TextTokenizer
 
 MEASURE = "perplexity"
-COLUMNS = {
-    "source": ("source", "src", "text", "document", "article", "question", "en", "input"),
-    "target": ("target", "tgt", "summary", "translation", "answer", "de", "output"),
-}
 
 
 class Pairs:
@@ -35,11 +32,12 @@ class Pairs:
 
     def __init__(self, config: TrainConfig) -> None:
         name = Path(config.dataset).stem
-        rows = read_texts_of(config.dataset, COLUMNS, config.columns)
+        rows = read_texts_of(config.dataset, PAIRS, config.columns)
         # A source is in one part, with all that was written about it.
         contents = [row["source"].encode() for row in rows]
-        parts = parted(zip(contents, rows, strict=True), config.shares, name)
-        both = [row[key] for row in parts["train"] for key in COLUMNS]
+        items = list(zip(contents, rows, strict=True))
+        parts = divided(items, parts_said(rows), config.shares, name)
+        both = [row[key] for row in parts["train"] for key in PAIRS]
         self.tokenizer = tokenizer_for(config, both, "text2text")
         self.pad, self.end = self.tokenizer.number("pad"), self.tokenizer.number("eos")
         self.start = decoder_start(self.tokenizer, config)
@@ -47,9 +45,9 @@ class Pairs:
             key: {
                 part: self._ids([row[key] for row in parts[part]], config.length) for part in PARTS
             }
-            for key in COLUMNS
+            for key in PAIRS
         }
-        whole = ["\0".join(row[key] for key in COLUMNS).encode() for row in rows]
+        whole = ["\0".join(row[key] for key in PAIRS).encode() for row in rows]
         self.data = DataFacts(name, fingerprint(whole), **{p: len(parts[p]) for p in PARTS})
         kept = parts["validation"]
         self.sample = sample_of(
@@ -73,7 +71,7 @@ class Pairs:
 
     def lengths(self, part: Part) -> Rows:
         """Pairs of about one length are learned together."""
-        sources, targets = (self.ids[key][part] for key in COLUMNS)
+        sources, targets = (self.ids[key][part] for key in PAIRS)
         return np.array([len(s) + len(t) for s, t in zip(sources, targets, strict=True)])
 
     def files(self, inputs: tuple[str, ...]) -> Mapping[str, bytes]:

@@ -14,6 +14,7 @@ from edgetfm.training.data.images import (
     MEAN,
     STD,
     Dataset,
+    Images,
     Split,
     load_dataset,
     pixel_values,
@@ -76,42 +77,50 @@ class Pictures:
             "labels": self.images.validation.labels[:SAMPLES],
         }
         np.savez(sample, **arrays)
-        made = json.dumps(_preprocessor(self.images), indent=2) + "\n"
+        data = self.images
         return {
-            "preprocessor_config.json": made.encode(),
+            "preprocessor_config.json": preprocessor(data.height, data.width, data.channels),
             "sample.npz": sample.getvalue(),
             **_examples(self.images),
         }
 
 
-def _preprocessor(data: Dataset) -> dict[str, Any]:
-    """In the keys that transformers' image processors know."""
-    return {
+def preprocessor(height: int, width: int, channels: int) -> bytes:
+    """preprocessor_config.json, in the keys that transformers' image processors know."""
+    said = {
         "image_processor_type": "ViTImageProcessor",
-        "do_convert_grayscale": data.channels == 1,
-        "do_convert_rgb": data.channels == 3,
+        "do_convert_grayscale": channels == 1,
+        "do_convert_rgb": channels == 3,
         "do_resize": True,
-        "size": {"height": data.height, "width": data.width},
+        "size": {"height": height, "width": width},
         "resample": 2,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": [MEAN] * data.channels,
-        "image_std": [STD] * data.channels,
+        "image_mean": [MEAN] * channels,
+        "image_std": [STD] * channels,
     }
+    return (json.dumps(said, indent=2) + "\n").encode()
 
 
 def _examples(data: Dataset) -> dict[str, bytes]:
     """A few test pictures to try the model on, named after their labels; none without Pillow."""
+    pictures = {}
+    for i in range(min(EXAMPLES, len(data.test))):
+        label = "".join(c if c.isalnum() else "_" for c in data.labels[data.test.labels[i]])
+        pictures[f"examples/{i}-label-{label}.png"] = data.test.images[i]
+    return pngs(pictures)
+
+
+def pngs(images: Mapping[str, Images]) -> dict[str, bytes]:
+    """Images [height, width, channels] as files; none without Pillow."""
     try:
         from PIL import Image
     except ImportError:
         return {}
-    pictures = {}
-    for i in range(min(EXAMPLES, len(data.test))):
-        pixels = data.test.images[i]
+    files = {}
+    for name, pixels in images.items():
         buffer = io.BytesIO()
-        Image.fromarray(pixels[..., 0] if data.channels == 1 else pixels).save(buffer, "PNG")
-        label = "".join(c if c.isalnum() else "_" for c in data.labels[data.test.labels[i]])
-        pictures[f"examples/{i}-label-{label}.png"] = buffer.getvalue()
-    return pictures
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+        files[name] = buffer.getvalue()
+    return files

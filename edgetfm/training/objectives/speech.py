@@ -20,7 +20,7 @@ from edgetfm.feature_extractors import FILE, read_feature_extractor
 from edgetfm.runtime.audio import AudioReader
 from edgetfm.signature import Signature, TensorSpec
 from edgetfm.training.config import TrainConfig
-from edgetfm.training.data.parts import PARTS, Part, fingerprint, parted
+from edgetfm.training.data.parts import PARTS, Part, divided, fingerprint
 from edgetfm.training.data.sounds import Recording, read_recordings
 from edgetfm.training.objectives._objective import IGNORED, Batch, DataFacts, Rows
 from edgetfm.training.objectives._text import padded, tokenizer_for, writing_files
@@ -46,11 +46,12 @@ class Speech:
         seconds, rest = divmod(2 * HOP * int(frames), RATE)
         if rest or not seconds:
             raise InputError(f"model.frames is {frames}, expected whole seconds of {RATE // 320}")
-        self.extractor = _extractor(int(seconds), int(mels))
+        self.extractor = extractor(int(seconds), int(mels))
         self.reader = reader_of(self.extractor)
         recordings = read_recordings(config.dataset, config.columns, RATE, seconds)
         contents = [r.wave.tobytes() for r in recordings]
-        parts = parted(zip(contents, recordings, strict=True), config.shares, name)
+        items = list(zip(contents, recordings, strict=True))
+        parts = divided(items, [r.part for r in recordings if r.part], config.shares, name)
         texts = {part: [r.text for r in parts[part]] for part in PARTS}
         self.tokenizer = tokenizer_for(config, texts["train"], "text2text")
         self.pad, self.end = self.tokenizer.number("pad"), self.tokenizer.number("eos")
@@ -94,11 +95,11 @@ class Speech:
             **self.tokenizer.files(),
             **writing_files(self.start, self.end, self.pad),
             FILE: (json.dumps(self.extractor, indent=2) + "\n").encode(),
-            **{f"examples/{i}.wav": _wav(r.wave) for i, r in enumerate(self.tried)},
+            **{f"examples/{i}.wav": wav(r.wave) for i, r in enumerate(self.tried)},
         }
 
 
-def _extractor(seconds: int, mels: int) -> dict[str, Any]:
+def extractor(seconds: int, mels: int) -> dict[str, Any]:
     """In the keys that transformers' feature extractors know."""
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
@@ -124,12 +125,12 @@ def reader_of(extractor: Mapping[str, Any]) -> AudioReader:
     return AudioReader.from_settings(made["audio"], Signature((features,), ()))
 
 
-def _wav(wave: NDArray[np.float32]) -> bytes:
+def wav(wave: NDArray[np.float32]) -> bytes:
     """Samples as a file that other programs play: 16 bits."""
-    import wave as wav
+    import wave as wave_file
 
     buffer = io.BytesIO()
-    with wav.open(buffer, "wb") as file:
+    with wave_file.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)

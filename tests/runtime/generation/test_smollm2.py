@@ -71,7 +71,7 @@ def ragged(texts: list[str], count: int) -> list[str]:
     return [" ".join(words[s : s + n]) for s, n in zip(starts, lengths, strict=True)]
 
 
-@pytest.mark.parametrize(("precision", "count"), [("fp32", 16), ("int8-weight", 200), ("int4", 64)])
+@pytest.mark.parametrize(("precision", "count"), [("fp32", 16), ("int8-weight", 200), ("int4", 32)])
 def test_ragged_batches_give_the_text_of_each_prompt_alone(
     pipes: Callable[[str], Pipeline], texts: list[str], precision: str, count: int
 ) -> None:

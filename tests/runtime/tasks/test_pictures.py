@@ -102,3 +102,72 @@ def test_labels_fit_as_transformers_says(row: str, tiny: Tiny, small: list[Path]
         ours(str(small[0]))
     with pytest.raises(InputError, match=r"has no .* for the label"):
         ours(str(small[0]), candidate_labels=labels, hypothesis_template="a photo")
+
+
+def test_labels_are_read_once_and_fit_as_well(tiny: Tiny, small: list[Path]) -> None:
+    ours = pipeline(tiny("clip").bundle)
+    items, labels = [str(p) for p in small], ["a captain", "the river in spring"]
+    together = ours(items, candidate_labels=labels, batch_size=2)
+    for one, other in zip(ours(items, candidate_labels=labels), together, strict=True):
+        assert [o["label"] for o in one] == [o["label"] for o in other]
+        np.testing.assert_allclose(
+            [o["score"] for o in one], [o["score"] for o in other], atol=TOLERANCE
+        )
+
+
+def test_what_fits_best_is_found_among_pictures_and_texts(
+    tiny: Tiny, small: list[Path], tmp_path: Path
+) -> None:
+    ours = pipeline(tiny("clip").bundle)
+    wanted, texts = "the river in spring", ["water", "a captain of the boat", "the river in spring"]
+    prepare = ours.preprocessor
+    feeds = {**prepare.texts(texts), **prepare.images([str(p) for p in small])}
+    outputs = ours.model.run(feeds)
+    cosines = outputs["image_embeds"] @ outputs["text_embeds"].T
+    found = ours(wanted, among=tmp_path, top_k=1, batch_size=2)
+    assert found == ours(wanted, among=sorted(small), top_k=None)[:1]
+    best = int(cosines[:, 2].argmax())
+    assert Path(found[0]["image"]) == small[best]
+    assert found[0]["score"] == pytest.approx(float(cosines[best, 2]), abs=TOLERANCE)
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n\n")
+    for path, row in zip(small, cosines, strict=True):
+        told = ours(str(path), among=tmp_path / "texts.txt")
+        assert [t["text"] for t in told] == [texts[i] for i in np.argsort(-row, kind="stable")]
+        np.testing.assert_allclose([t["score"] for t in told], -np.sort(-row), atol=TOLERANCE)
+
+
+def test_odd_pictures_are_matched_and_broken_ones_named(tiny: Tiny, tmp_path: Path) -> None:
+    ours, labels = pipeline(tiny("clip").bundle), ["water", "a boat"]
+    photo = Image.effect_noise((40, 30), 90)
+    same = [photo, photo.convert("RGB"), photo.convert("RGBA"), photo.convert("P")]
+    found = [[o["score"] for o in a] for a in ours(same, candidate_labels=labels, batch_size=4)]
+    np.testing.assert_allclose(found, [found[0]] * 4, atol=TOLERANCE)
+    odd = [Image.new("L", (1, 1)), Image.new("CMYK", (3, 50)), Image.new("1", (900, 2))]
+    for answer in ours(odd, candidate_labels=labels):
+        assert sum(o["score"] for o in answer) == pytest.approx(1)
+    photo.save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
+    with pytest.raises(InputError, match=r"cut\.png"):
+        ours([photo, tmp_path / "cut.png"], candidate_labels=labels)
+    with pytest.raises(InputError, match=r"cut\.png"):
+        ours("a boat", among=tmp_path)
+
+
+def test_what_cannot_be_matched_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    ours, photo = pipeline(tiny("clip").bundle), Image.new("RGB", (8, 8))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank.txt").write_text("\n \n")
+    for item, given, said in (
+        (photo, {"candidate_labels": []}, "candidate_labels is empty"),
+        (photo, {"candidate_labels": ["a", " "]}, "candidate_labels has no text at 1"),
+        (photo, {"candidate_labels": ["a"], "top_k": 0}, "top_k"),
+        (photo, {"candidate_labels": ["a"], "among": tmp_path}, "not both"),
+        (photo, {"among": tmp_path / "blank.txt"}, "holds no texts"),
+        (photo, {"among": tmp_path / "none"}, "neither a folder of pictures nor a file of texts"),
+        (photo, {"among": []}, "among is empty"),
+        ("a boat", {"among": tmp_path / "empty"}, "holds no pictures"),
+        (" ", {"among": [photo]}, "give a text that is not empty"),
+        (photo, {"among": [photo]}, "pictures are looked for by texts"),
+    ):
+        with pytest.raises(InputError, match=said):
+            ours(item, **given)

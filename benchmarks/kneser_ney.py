@@ -1,4 +1,9 @@
-"""A modified Kneser-Ney model of n-grams over token ids: the bar that a language model has to beat.
+"""The bar for a language model: a modified Kneser-Ney model of n-grams over the same tokens.
+
+    python benchmarks/kneser_ney.py runs/gpt
+
+The perplexity on the test part of a checkpoint of `edgetfm train`, in windows of `length` tokens as
+metrics.json says it, and of the n-grams of its own training part, which are read on without end.
 
 Chen and Goodman 1998, "An empirical study of smoothing techniques for language modeling":
 interpolated, three discounts an order, counted from the counts of counts. Counts of the orders
@@ -7,12 +12,34 @@ below the highest are of distinct tokens before an n-gram.
 
 from __future__ import annotations
 
+import argparse
+import json
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+ORDER = 5
+
+
+def main() -> None:
+    from edgetfm.training.config import TrainConfig
+    from edgetfm.training.objectives.causal import Causal
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("checkpoint", type=Path, help="of a complete training, gpt-shakespeare's")
+    parser.add_argument("--order", type=int, default=ORDER)
+    options = parser.parse_args()
+    said = json.loads((options.checkpoint / "metrics.json").read_text(encoding="utf-8"))
+    learned = Causal(TrainConfig.from_dict(said["config"]))
+    bar = KneserNey([learned.ids["train"]], learned.tokenizer.vocabulary, options.order)
+    found = math.exp(-bar.log_probabilities(learned.ids["test"]).mean())
+    print(f"{learned.tokenizer.vocabulary} tokens, {len(learned.ids['test'])} of them in the test")
+    print(f"{options.order}-grams     {found:.3f}")
+    print(f"checkpoint  {said['test_perplexity']:.3f}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +55,7 @@ class _Order:
 class KneserNey:
     """The model of `order`-grams of documents of token ids below `vocabulary`."""
 
-    def __init__(self, documents: list[Ids], vocabulary: int, order: int = 5) -> None:
+    def __init__(self, documents: list[Ids], vocabulary: int, order: int = ORDER) -> None:
         if vocabulary**order >= 2**63:
             raise ValueError(f"{vocabulary} tokens to the power of {order} do not fit in 64 bits")
         self.vocabulary, self.order = vocabulary, order
@@ -87,3 +114,7 @@ def _looked_up(
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = keys[place] == wanted
     return np.where(found, values[place], missing), found
+
+
+if __name__ == "__main__":
+    main()
