@@ -49,7 +49,8 @@ def write_vectors(
         total += sizes[i]
         if len(listed) >= 2 and total > VECTOR_BYTES:
             break
-        answers = [truth[i], shipped[i]]
+        # An oracle that is our own module answers its cache too, which no graph is asked for.
+        answers = [{n: truth[i][n] for n in shipped[i]}, shipped[i]]
         if subject is not None:
             answers = _without_padding(subject, cases[i], answers)
         oracle = answers[0] if exact else {n: _rounded(a) for n, a in answers[0].items()}
@@ -58,7 +59,7 @@ def write_vectors(
             for name, array in values.items():
                 arrays[f"{len(listed)}.{part}.{name}"] = array
         shapes = {name: list(a.shape) for name, a in cases[i].items()}
-        listed.append({"inputs": shapes, "outputs": sorted(truth[i])})
+        listed.append({"inputs": shapes, "outputs": sorted(shipped[i])})
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     writer.write("vectors.npz", buffer.getvalue())
