@@ -77,18 +77,22 @@ test-slow: $(STAMP_DEV)
 interop: $(STAMP_DEV)
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 0 -m interop tests/interop
 
+# COMMAND:PACKAGE+PACKAGE ...: what brings the commands that are missing, and no others, for a Node
+# from elsewhere stands in the way of the system's npm.
+bring = missing="$$(for one in $(1); do \
+		command -v "$${one%%:*}" >/dev/null || echo "$${one\#*:}" | tr + ' '; done)"; \
+	[ -z "$$missing" ] || { apt-get update -qq && apt-get install -y -qq $$missing; }
+
 # The browser and Node are the system's; all else goes into the user's cache, and stays there.
 devices: $(STAMP_DEV)
-	@command -v chromium >/dev/null && command -v npm >/dev/null || \
-		{ apt-get update -qq && apt-get install -y -qq chromium nodejs npm; } || \
-		echo "the web's devices are skipped" >&2
+	@$(call bring,chromium:chromium npm:nodejs+npm) || echo "the web's devices are skipped" >&2
 	-$(BIN)/edgetfm doctor --install all >/dev/null
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=0 -m devices tests/devices
 
 # Tools come by npm, pip and apt into the user's cache, checked by hash; bundles stay in runs/android.
 android: $(STAMP_DEV)
-	@[ -z "$$CI" ] || { command -v javac && command -v npm && command -v gcc; } >/dev/null || \
-		{ apt-get update -qq && apt-get install -y -qq openjdk-17-jdk-headless nodejs npm gcc libc6-dev; }
+	@[ -z "$$CI" ] || { \
+		$(call bring,javac:openjdk-17-jdk-headless npm:nodejs+npm gcc:gcc+libc6-dev); }
 	HF_HUB_OFFLINE=1 $(BIN)/python android_demo/ci
 
 # The machine with the GPU needs no exporter: its bundles are made anywhere, and carried there.
