@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from edgetfm.bundle import BundleWriter
 from edgetfm.errors import InputError, listed
 from edgetfm.files import NewFile, inside
+from edgetfm.shared_weights import share_weights
 
 EXTERNAL_OVER = 128 << 20
 """Bytes of weights above which they go to a file of their own: a protobuf holds at most 2 GB,
@@ -168,23 +170,33 @@ def refer_graph(model: ir.Model, path: Path) -> tuple[Path, int] | None:
 
 
 def _move_out(weights: list[ir.Value], writer: BundleWriter | _Place, data: str) -> None:
+    offsets: dict[Hashable, int] = {}
     with writer.create(data) as file:
         for value in weights:
             tensor = value.const_value
             if tensor is None or not _goes_out(tensor, outside=True):
                 continue
-            file.pad_to(_PAGE if tensor.nbytes >= 1 << 20 else _LINE)
-            offset = file.bytes
-            file.write(_bytes_of(tensor))
+            source = _source(tensor)
+            if source not in offsets:
+                file.pad_to(_PAGE if tensor.nbytes >= 1 << 20 else _LINE)
+                offsets[source] = file.bytes
+                file.write(_bytes_of(tensor))
             value.const_value = ir.ExternalTensor(
                 Path(data).name,
-                offset,
-                file.bytes - offset,
+                offsets[source],
+                tensor.nbytes,
                 tensor.dtype,
                 shape=tensor.shape,  # type: ignore[arg-type]
                 name=value.name or "",
             )
     writer.add(data, file)
+
+
+def _source(tensor: ir.TensorProtocol) -> Hashable:
+    """What two tensors have in common whose bytes are the same ones of a file."""
+    if isinstance(tensor, ir.ExternalTensor):
+        return tensor.path, tensor.offset, tensor.nbytes
+    return id(tensor)
 
 
 def _bytes_of(tensor: ir.TensorProtocol) -> bytes | memoryview:
@@ -210,7 +222,20 @@ def _serialize(model: ir.Model) -> bytes:
     """
     proto: onnx.ModelProto = ir.to_proto(model)
     del proto.graph.value_info[:]
+    share_weights(proto.graph)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def written_beside(model: onnx.ModelProto, graph: Path, what: str) -> Iterator[Path]:
+    """A changed form of the graph in a file, beside it for a moment: it reads the same weights."""
+    beside = graph.with_name(f"{what}-{graph.name}")
+    try:
+        beside.write_bytes(model.SerializeToString())
+        del model
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _write(writer: BundleWriter | _Place, relative: str, data: bytes) -> None:

@@ -17,10 +17,10 @@ from edgetfm.proof import (
     Subject,
     answer_to,
     answers_of,
-    as_written,
     of_float,
     session_run,
     side_by_side,
+    with_tables_in_place,
 )
 from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph
 from edgetfm.runtime.memory import return_freed
@@ -77,7 +77,7 @@ def float_rungs(
     def ask_written(threads: int) -> list[Feeds]:
         if settings == given:
             return answers_of(graph, cases, optimize=False, settings=settings, threads=threads)
-        with as_written(graph, large=True) as plain:
+        with with_tables_in_place(graph) as plain:
             differs.extend([NOT_TURNED] if plain != graph else [])
             return answers_of(plain, cases, optimize=False, settings=settings, threads=threads)
 

@@ -16,8 +16,8 @@ from edgetfm.budget import Budget
 from edgetfm.bundle import Manifest
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Comparison, Measures
-from edgetfm.quantize.shaped_tables import with_shaped_tables
 from edgetfm.quantize.spool import space, spooled
+from edgetfm.quantize.turned_tables import with_turned_tables
 from edgetfm.runtime.bound import run_into
 from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph
 from edgetfm.runtime.memory import return_freed
@@ -154,15 +154,12 @@ def answers_of(path: Graph, cases: Sequence[Feeds], **options: Any) -> list[Feed
 
 
 @contextmanager
-def as_written(graph: Graph, *, large: bool = False) -> Iterator[Graph]:
-    """A graph to be run without onnxruntime's rewrites, which leave it one tied table.
-
-    large: whether a tied head in float is not to be transposed, either.
-    """
+def with_tables_in_place(graph: Graph) -> Iterator[Graph]:
+    """A float graph to be run without onnxruntime's rewrites, none of whose tables is copied."""
     with ExitStack() as stack:
         yield graph_of(
             {
-                name: stack.enter_context(with_shaped_tables(path, transposed=large))
+                name: stack.enter_context(with_turned_tables(path))
                 for name, path in parts(graph).items()
             }
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import onnx
 
+from edgetfm.graphs import written_beside
 from edgetfm.quantize.linear import CONTRIB
 
 FLOAT32 = 1
@@ -28,13 +29,9 @@ def with_float_activations(graph: Path) -> Iterator[Path]:
     """
     model = onnx.load(graph, load_external_data=False)
     _set(model.graph)
-    beside = graph.with_name(f"float-{graph.name}")
-    try:
-        beside.write_bytes(model.SerializeToString())
+    with written_beside(model, graph, "float") as beside:
         del model
         yield beside
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _set(graph: onnx.GraphProto) -> None:

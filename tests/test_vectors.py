@@ -41,6 +41,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         return writer.commit(Manifest("text-classification", "bert", "native", "int8", components))
 
 
+def test_an_oracle_may_answer_more_than_a_graph_is_asked_for(tmp_path: Path) -> None:
+    """Our own module gives its cache too, where it is the oracle; a graph is asked for logits."""
+    kept = [{**answer, "present.0.memory": np.zeros((1, 2), np.float32)} for answer in ANSWERS]
+    with BundleWriter(tmp_path / "bundle") as writer:
+        writer.write("onnx/model.onnx", "x")
+        writer.write("config.json", "{}")
+        write_vectors(writer, CASES, kept, ANSWERS, "int8")
+        components = {"model": Component(SIGNATURE, {"int8": Variant("onnx/model.onnx")})}
+        made = writer.commit(Manifest("text-generation", "memory", "native", "int8", components))
+    vectors = read_vectors(made)
+    assert [set(answer) for answer in (*vectors.pytorch, *vectors.shipped)] == [{"logits"}] * 4
+
+
 @pytest.fixture
 def bundle(made: Bundle, tmp_path: Path) -> Bundle:
     """One that a test may spoil."""

@@ -16,7 +16,7 @@ from edgetfm.graphs import read_graph
 from edgetfm.invariants import invariant_rungs
 from edgetfm.ledger import Rung, rung
 from edgetfm.parity import Measures
-from edgetfm.proof import SMALL, answers_of, as_written, device_rung, side_by_side
+from edgetfm.proof import SMALL, answers_of, device_rung, side_by_side
 from edgetfm.quantize import RECIPES, Recipe
 from edgetfm.quantize.grids import kept_blocks
 from edgetfm.quantize.plan import Memo
@@ -262,8 +262,7 @@ class Workshop:
         draft, cases = self.draft, self.draft.evidence.cases
         subject, precision = draft.subject, candidate.recipe.precision
         asked = len(draft.truth)
-        with as_written(candidate.path) as graph:
-            plain = answers_of(graph, cases, optimize=False, threads=threads)
+        plain = answers_of(candidate.path, cases, optimize=False, threads=threads)
         # Of the graph as written: a fault of the optimizer must not widen its own bound.
         own = subject.compare(plain[:asked], draft.truth, cases[:asked]).measures()
         name, against = f"{precision} optimized", f"{precision} graph"

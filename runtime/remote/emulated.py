@@ -62,6 +62,10 @@ ARM_CPUS = {
 machine's: it crashes on what it finds there."""
 
 
+OF_THIS_CPU = ("OPENBLAS_CORETYPE", "NPY_ENABLE_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES")
+"""Variables that choose numpy's kernels for this machine's CPU: another one may not have them."""
+
+
 def _qemu_folder() -> Path:
     return store.keyed("qemu", "qemu-user-static, amd64")
 
@@ -217,7 +221,8 @@ def run(
 
     A process that dies leaves no result; the last line it wrote says why.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {name: word for name, word in os.environ.items() if name not in OF_THIS_CPU}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if "qemu-aarch64" in Path(command[0]).name:
         environment.pop("PYTHONDONTWRITEBYTECODE")
     try:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgetfm.cli import main
 from edgetfm.errors import InputError, SourceError
 from edgetfm.models.memory import FAMILY
 from edgetfm.runtime.generation.decoder import Decoder
@@ -181,8 +182,6 @@ def test_a_memory_of_nothing_is_refused() -> None:
 def test_the_command_line_exports_quantizes_proves_and_runs_it(
     source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from edgetfm.cli import main
-
     target, long = tmp_path / "bundle", tmp_path / "long.txt"
     long.write_text("The river would rise again. " * 400, encoding="utf-8")
     for precision in ("int8-weight", "int4"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 import time
@@ -264,6 +265,21 @@ def test_a_runner_that_does_not_end_in_time_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "sleeps.py").write_text("import time\ntime.sleep(60)\n")
     with pytest.raises(DeviceError, match=r"did not end within 0\.2 s"):
         emulated.run([sys.executable], tmp_path, tmp_path / "sleeps.py", limit_s=0.2)
+
+
+def test_kernels_chosen_for_this_cpu_are_not_asked_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With OPENBLAS_CORETYPE=Haswell numpy ends in an illegal instruction on CPUs without AVX."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    runner = tmp_path / "says.py"
+    runner.write_text(
+        "import os, sys\n"
+        "with open(f'{sys.argv[1]}/result.json', 'w') as file:\n"
+        "    file.write(os.environ.get('OPENBLAS_CORETYPE', 'none') + os.environ['HOME'])\n"
+    )
+    emulated.run([sys.executable], tmp_path, runner)
+    assert (tmp_path / "result.json").read_text() == "none" + os.environ["HOME"]
 
 
 def test_the_runner_stands_alone() -> None:

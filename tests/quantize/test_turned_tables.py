@@ -1,8 +1,7 @@
-"""A tied head is a constant of the graph as it was written, too."""
+"""A head in float is multiplied by its table as it lies."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,8 @@ import pytest
 
 from edgetfm.graphs import save_graph
 from edgetfm.proof import answers_of
-from edgetfm.quantize import RECIPES, quantize_graph
-from edgetfm.quantize.shaped_tables import with_shaped_tables
+from edgetfm.quantize.turned_tables import with_turned_tables
 from tests.quantize.test_weight_only import tied
-
-FOUR = replace(RECIPES["int4"], table_bits=4, block_size=64)
-
-
-def heads(path: Path) -> list[bool]:
-    """Of each product in blocks, whether its steps are a constant."""
-    graph = onnx.load(path, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    return [n.input[1] in constants for n in graph.node if n.op_type == "MatMulNBits"]
-
-
-@pytest.mark.parametrize(
-    ("recipe", "constant"),
-    [(FOUR, True), (RECIPES["int8-weight"], False)],  # whose scales are expanded, too
-    ids=["int4", "int8-weight"],
-)
-def test_a_tied_head_is_read_in_its_own_shape(
-    builder: Any, rng: np.random.Generator, tmp_path: Path, recipe: Any, constant: bool
-) -> None:
-    feeds = {"input_ids": rng.integers(0, 1200, (2, 9))}
-    small, _ = quantize_graph(tied(builder, rng, 64), recipe, [feeds])
-    inside, outside = tmp_path / "inside.onnx", tmp_path / "outside.onnx"
-    save_graph(small, inside)
-    save_graph(small, outside, external_over=0)
-    with with_shaped_tables(inside) as graph:
-        assert graph == inside
-    with with_shaped_tables(outside) as graph:
-        assert heads(outside) == [False]
-        assert heads(graph) == [constant]
-        (shaped,) = answers_of(graph, [feeds], optimize=False, threads=1)
-    (shipped,) = answers_of(outside, [feeds], threads=1)
-    if constant:  # the same kernel then, which rounds activations
-        np.testing.assert_allclose(shaped["logits:0"], shipped["logits:0"], rtol=0, atol=1e-4)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"inside.onnx", "outside.onnx", "outside.onnx_data"}
 
 
 def test_a_head_in_float_is_multiplied_by_the_table(
@@ -58,9 +21,7 @@ def test_a_head_in_float_is_multiplied_by_the_table(
     feeds = {"input_ids": rng.integers(0, 1200, (2, 9))}
     graph = tmp_path / "model.onnx"
     save_graph(tied(builder, rng, 64), graph, external_over=0)
-    with with_shaped_tables(graph) as same:
-        assert same == graph
-    with with_shaped_tables(graph, transposed=True) as fused:
+    with with_turned_tables(graph) as fused:
         nodes = [node.op_type for node in onnx.load(fused, load_external_data=False).graph.node]
         assert "FusedMatMul" in nodes
         assert "Transpose" not in nodes
@@ -97,5 +58,5 @@ def test_a_transposed_table_that_others_need_stays(
     onnx.save(
         model, graph, save_as_external_data=True, size_threshold=0, location="model.onnx_data"
     )
-    with with_shaped_tables(graph, transposed=True) as same:
+    with with_turned_tables(graph) as same:
         assert same == graph
