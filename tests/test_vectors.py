@@ -49,7 +49,7 @@ def test_an_oracle_may_answer_more_than_a_graph_is_asked_for(tmp_path: Path) -> 
         writer.write("config.json", "{}")
         write_vectors(writer, CASES, kept, ANSWERS, "int8")
         components = {"model": Component(SIGNATURE, {"int8": Variant("onnx/model.onnx")})}
-        made = writer.commit(Manifest("text-generation", "memory", "native", "int8", components))
+        made = writer.commit(Manifest("text-classification", "bert", "native", "int8", components))
     vectors = read_vectors(made)
     assert [set(answer) for answer in (*vectors.pytorch, *vectors.shipped)] == [{"logits"}] * 4
 
