@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgetfm.signature import PAST, PRESENT
 
 if TYPE_CHECKING:
-    from edgetfm.bundle import Manifest
+    from edgetfm.manifest import Manifest
 
 GENAI_CONFIG = "genai_config.json"
 

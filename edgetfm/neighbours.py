@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgetfm.genai import GENAI_CONFIG, genai_config
 
 if TYPE_CHECKING:
-    from edgetfm.bundle import Manifest
+    from edgetfm.manifest import Manifest
 
 DTYPES = {
     "fp32": "fp32",

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgetfm.beside import Beside, still_wanted
 from edgetfm.budget import Budget
-from edgetfm.bundle import Manifest
 from edgetfm.ledger import Rung, rung
+from edgetfm.manifest import Manifest
 from edgetfm.parity import Comparison, Measures
 from edgetfm.quantize.spool import space, spooled
 from edgetfm.quantize.turned_tables import with_turned_tables

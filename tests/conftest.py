@@ -231,10 +231,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path]:
 
 def export_plain(source: Path, target: Path, task: str | None) -> Exported:
     """A bundle with nothing in it but the fp32 graph: no proof, no quantization."""
-    from edgetfm.bundle import BundleWriter, Component, Manifest, Variant
+    from edgetfm.bundle import BundleWriter
     from edgetfm.export import to_onnx
     from edgetfm.export.adapter import adapt
     from edgetfm.graphs import write_graph
+    from edgetfm.manifest import Component, Manifest, Variant
     from edgetfm.sources import open_source
 
     opened = open_source(source, task=task)

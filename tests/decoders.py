@@ -98,9 +98,10 @@ def make_decoder_tokenizer(texts: list[str]) -> Any:
 
 def export_decoder(source: Path, target: Path) -> Path:
     """A bundle with the fp32 graph of a decoder's folder: no proof, no quantization."""
-    from edgetfm.bundle import BundleWriter, Component, Manifest, Variant
+    from edgetfm.bundle import BundleWriter
     from edgetfm.export.streamed import to_onnx_streamed
     from edgetfm.graphs import write_graph
+    from edgetfm.manifest import Component, Manifest, Variant
     from edgetfm.sources import open_source
 
     opened = open_source(source)

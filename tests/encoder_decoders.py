@@ -191,10 +191,11 @@ def make_tiny_writer(kind: str, folder: Path, words: list[str], **config: Any) -
 
 def export_encoder_decoder(source: Path, target: Path, task: str | None) -> Path:
     """A bundle with the two fp32 graphs of a folder: no proof, no quantization."""
-    from edgetfm.bundle import BundleWriter, Component, Manifest, Variant, file_of
+    from edgetfm.bundle import BundleWriter
     from edgetfm.export import to_onnx
     from edgetfm.export.streamed import to_onnx_streamed
     from edgetfm.graphs import write_graph
+    from edgetfm.manifest import Component, Manifest, Variant, file_of
     from edgetfm.sources import open_source
 
     opened = open_source(source, task=task)

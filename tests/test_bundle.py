@@ -13,17 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgetfm.bundle import (
-    MANIFEST,
-    SCHEMA,
-    Bundle,
-    BundleWriter,
-    Component,
-    Manifest,
-    Variant,
-    open_bundle,
-)
+from edgetfm.bundle import Bundle, BundleWriter, open_bundle
 from edgetfm.errors import BundleError, InputError, OutputError
+from edgetfm.manifest import MANIFEST, SCHEMA, Component, Manifest, Variant
 from edgetfm.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(

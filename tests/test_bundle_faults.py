@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from edgetfm import files
-from edgetfm.bundle import BundleWriter, Component, Manifest, Variant, open_bundle
+from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.errors import BundleError, OutputError
+from edgetfm.manifest import Component, Manifest, Variant
 from edgetfm.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(

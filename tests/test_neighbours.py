@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from edgetfm.bundle import SUFFIXES, BundleWriter, Manifest, Variant, open_bundle
+from edgetfm.bundle import BundleWriter, open_bundle
+from edgetfm.manifest import SUFFIXES, Manifest, Variant
 from edgetfm.neighbours import DTYPES, adapted
 from edgetfm.signature import Signature
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetfm.bundle import Bundle, BundleWriter, Component, Manifest, Variant
+from edgetfm.bundle import Bundle, BundleWriter
 from edgetfm.cli._text import ledger_text
 from edgetfm.errors import BundleError
 from edgetfm.ledger import FEW_MISS, Ledger
+from edgetfm.manifest import Component, Manifest, Variant
 from edgetfm.proof import Subject
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.vectors import read_vectors, replay_rungs, write_vectors

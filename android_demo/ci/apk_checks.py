@@ -13,7 +13,8 @@ import apk
 from gradle import PERMISSIONS
 from tools import Tools
 
-from edgetfm.bundle import MANIFEST, open_bundle
+from edgetfm.bundle import open_bundle
+from edgetfm.manifest import MANIFEST
 
 CLASSES = ("org/edgetfm/demo/MainActivity", "org/edgetfm/core/ScreenModel",
            "ai/onnxruntime/OrtSession", "kotlin/Unit")  # fmt: skip

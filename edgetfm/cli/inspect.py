@@ -16,8 +16,8 @@ from edgetfm.cli._verb import folder, verb
 @folder("--operators", help="List what a bundle needs of a reduced onnxruntime in this file.")
 def command(out: Output, path: Path, operators: Path | None) -> None:
     """Say what PATH holds: a bundle, a checkpoint, or a Hugging Face folder."""
-    from edgetfm.bundle import MANIFEST
     from edgetfm.cli._text import bundle_text, model_text
+    from edgetfm.manifest import MANIFEST
     from edgetfm.workflow.inspect import inspect_bundle
 
     if operators is not None:

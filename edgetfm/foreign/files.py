@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgetfm.bundle import MANIFEST
 from edgetfm.errors import InputError
+from edgetfm.manifest import MANIFEST
 
 _PLACES = ("onnx/model.onnx", "model.onnx")
 """Where a folder keeps its graph: the Hub's and Optimum's, and plain."""

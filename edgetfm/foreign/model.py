@@ -16,12 +16,12 @@ from typing import Any
 import onnx_ir as ir
 
 from edgetfm import assets
-from edgetfm.bundle import ONNX_FILE, Variant, file_of
 from edgetfm.errors import InputError, OutputError, SourceError, listed
 from edgetfm.files import sha256
 from edgetfm.foreign.files import graph_file, home_of
 from edgetfm.graphs import external_files, read_graph, save_graph, write_graph
 from edgetfm.image_processors import read_image_processor
+from edgetfm.manifest import ONNX_FILE, Variant, file_of
 from edgetfm.proof import Run, Subject, session_run
 from edgetfm.quantize.normalize import check_float, name_nodes, normalize
 from edgetfm.runtime.memory import return_freed

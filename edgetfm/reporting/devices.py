@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgetfm.bundle import Manifest
 from edgetfm.ledger import Ledger, Rung
+from edgetfm.manifest import Manifest
 from edgetfm.reporting.report import model_name, page_environment
 from edgetfm.reporting.words import share, size
 

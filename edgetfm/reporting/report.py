@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgetfm.budget import is_bound
-from edgetfm.bundle import Manifest
 from edgetfm.ledger import Ledger, Rung
+from edgetfm.manifest import Manifest
 from edgetfm.parity import Measures
 from edgetfm.reporting.chart import Chart, draw
 from edgetfm.reporting.explained import explain

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgetfm.bundle import Manifest
+from edgetfm.manifest import Manifest
 
 Item = Mapping[str, Any]
 """One variant that was tried."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgetfm.beside import Beside
 from edgetfm.budget import Budget, is_bound
-from edgetfm.bundle import BundleWriter, Component, Variant
+from edgetfm.bundle import BundleWriter
 from edgetfm.ledger import Ledger
+from edgetfm.manifest import Component, Variant
 from edgetfm.parity import Measures
 from edgetfm.progress import Progress
 from edgetfm.proof import Subject

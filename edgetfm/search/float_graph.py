@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from edgetfm.beside import Beside
 from edgetfm.budget import FLOAT_BOUND, Budget
-from edgetfm.bundle import Variant, file_of
 from edgetfm.errors import InputError, ParityError, SourceError, listed
 from edgetfm.graphs import write_graph
 from edgetfm.invariants import compare_alone, float_rungs
 from edgetfm.ledger import rung
+from edgetfm.manifest import Variant, file_of
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import SMALL, Run, Subject, on_disk
 from edgetfm.runtime.machine import machine

@@ -11,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from edgetfm.budget import Budget, is_bound
-from edgetfm.bundle import Bundle, Manifest
+from edgetfm.bundle import Bundle
 from edgetfm.errors import DataError, InputError
 from edgetfm.ledger import Rung
+from edgetfm.manifest import Manifest
 from edgetfm.parity import HIGHER_IS_BETTER, MEASURED
 from edgetfm.proof import Run, Subject
 from edgetfm.runtime.encoder_decoder import EncoderDecoder, open_graph

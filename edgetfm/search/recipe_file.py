@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetfm.bundle import MANIFEST
 from edgetfm.errors import InputError
+from edgetfm.manifest import MANIFEST
 from edgetfm.quantize import Recipe
 from edgetfm.runtime.tuning import CANDIDATES
 

@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgetfm.budget import Budget
-from edgetfm.bundle import Bundle, Manifest, Variant, file_of
+from edgetfm.bundle import Bundle
 from edgetfm.errors import BudgetError, ParityError, listed
 from edgetfm.graphs import read_graph, write_graph
 from edgetfm.invariants import shipped_float_rungs
+from edgetfm.manifest import Manifest, Variant, file_of
 from edgetfm.merged import unmerge
 from edgetfm.proof import answers_of
 from edgetfm.quantize import RECIPES, Recipe

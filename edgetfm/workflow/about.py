@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgetfm.bundle import MANIFEST, Bundle
+from edgetfm.bundle import Bundle
 from edgetfm.errors import OutputError
 from edgetfm.files import write_atomic
+from edgetfm.manifest import MANIFEST
 
 REPORT = "report.html"
 """The one file inside a bundle that may be written anew: it is evidence, and is not hashed."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetfm import files
-from edgetfm.bundle import MANIFEST, Bundle, obstacle, open_bundle
+from edgetfm.bundle import Bundle, obstacle, open_bundle
 from edgetfm.errors import InputError, OutputError, listed
 from edgetfm.folders import NewFolder
+from edgetfm.manifest import MANIFEST
 from edgetfm.search.goal import AnyPath
 from edgetfm.stages import MODEL
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgetfm.bundle import MANIFEST, BundleWriter
+from edgetfm.bundle import BundleWriter
 from edgetfm.errors import InputError
 from edgetfm.foreign.files import holds_weights, is_foreign
 from edgetfm.foreign.model import Foreign, open_foreign, write_foreign_graph
+from edgetfm.manifest import MANIFEST
 from edgetfm.progress import Progress
 from edgetfm.runtime.cases import LONG_TEXT, long_prompt
 from edgetfm.runtime.preprocess import Preprocessor

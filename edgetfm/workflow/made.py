@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetfm.bundle import Bundle, Manifest
+from edgetfm.bundle import Bundle
 from edgetfm.ledger import Ledger
+from edgetfm.manifest import Manifest
 from edgetfm.runtime.machine import runtime_version
 from edgetfm.search.draft import Draft
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from edgetfm.runtime.machine import runtime_version
 from edgetfm.runtime.remote.job import Result
 from edgetfm.runtime.remote.replay import replay, worth_asking
 from edgetfm.runtime.session import without_spinning
-from edgetfm.signature import BATCH, Feeds, is_batch
+from edgetfm.signature import BATCH, Feeds, Signature, is_batch
+from edgetfm.stages import Graph
 from edgetfm.vectors import Vectors, read_vectors, replay_rungs
 from edgetfm.workflow.localise import diverging_node
 
@@ -58,14 +59,11 @@ def replayed(
         _check(precision, device)
         if device.predict is not None:
             return [], said | _predicted(bundle, precision, device, vectors)
-        if device.is_here:
-            answers, told = _here(
-                bundle, precision, device, vectors, allow_fallback, timed=not alone
-            )
-        else:
+        if not device.is_here:
             vectors = _first(vectors, worth_asking(device, vectors.cases))
-            timed = device.proves == "measured" and not alone
-            answers, told = _there(bundle, precision, device, vectors, allow_fallback, timed=timed)
+        runs = TIMED if device.proves == "measured" and not alone else 0
+        asked = _Asked(bundle, precision, device, vectors.cases, allow_fallback, runs)
+        answers, told = _here(asked) if device.is_here else _there(asked)
     except DeviceError as error:
         if alone:
             raise
@@ -114,29 +112,41 @@ def _predicted(bundle: Bundle, precision: str, device: Device, vectors: Vectors)
     return {"placement": placement, "pieces": found.pieces, "would_refuse": found.refused}
 
 
-def _here(
-    bundle: Bundle,
-    precision: str,
-    device: Device,
-    vectors: Vectors,
-    allow_fallback: bool,
-    *,
-    timed: bool,
-) -> tuple[Sequence[Feeds], dict[str, Any]]:
+@dataclass(frozen=True)
+class _Asked:
+    """What a variant is asked on a device. runs: how often its largest case is timed."""
+
+    bundle: Bundle
+    precision: str
+    device: Device
+    cases: Sequence[Feeds]
+    allow_fallback: bool
+    runs: int
+
+    @property
+    def graph(self) -> Graph:
+        return self.bundle.graph(self.precision)
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        return {name: c.signature for name, c in self.bundle.manifest.components.items()}
+
+
+def _here(asked: _Asked) -> tuple[Sequence[Feeds], dict[str, Any]]:
     """In this process."""
     session = open_graph(
-        bundle.graph(precision),
-        signatures={name: c.signature for name, c in bundle.manifest.components.items()},
-        device=device.name,
-        settings=without_spinning(bundle.manifest.session),
-        allow_fallback=allow_fallback,
-        threads=1 if timed else None,
+        asked.graph,
+        signatures=asked.signatures,
+        device=asked.device.name,
+        settings=without_spinning(asked.bundle.manifest.session),
+        allow_fallback=asked.allow_fallback,
+        threads=1 if asked.runs else None,
     )
-    answers = [on_disk(session.run(feeds)) for feeds in vectors.cases]
+    answers = [on_disk(session.run(feeds)) for feeds in asked.cases]
     times = []
-    for _ in range(TIMED if timed else 0):
+    for _ in range(asked.runs):
         start = time.perf_counter()
-        session.run(vectors.cases[-1])
+        session.run(asked.cases[-1])
         times.append((time.perf_counter() - start) * 1e3)
     return answers, {
         "latency_ms": _median(times),
@@ -145,30 +155,23 @@ def _here(
     }
 
 
-def _there(
-    bundle: Bundle,
-    precision: str,
-    device: Device,
-    vectors: Vectors,
-    allow_fallback: bool,
-    *,
-    timed: bool,
-) -> tuple[Sequence[Feeds], dict[str, Any]]:
+def _there(asked: _Asked) -> tuple[Sequence[Feeds], dict[str, Any]]:
     """Where the device is reached."""
     result: Result = replay(
-        bundle.graph(precision),
-        {name: c.signature for name, c in bundle.manifest.components.items()},
-        vectors.cases,
-        device,
-        settings=bundle.manifest.session,
-        allow_fallback=allow_fallback,
-        runs=TIMED if timed else 0,
+        asked.graph,
+        asked.signatures,
+        asked.cases,
+        asked.device,
+        settings=asked.bundle.manifest.session,
+        allow_fallback=asked.allow_fallback,
+        runs=asked.runs,
     )
+    measured = asked.device.proves == "measured"
     return result.answers, {
         "latency_ms": _median(result.times_ms),
         "placement": result.placement,
         "runtime": result.runtime,
-        "load_ms": round(result.load_ms, 2) if device.proves == "measured" else None,
+        "load_ms": round(result.load_ms, 2) if measured else None,
     }
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from edgetfm.bundle import NPU
 from edgetfm.errors import DeviceError, ParityError, listed
 from edgetfm.graphs import read_graph, save_graph, write_graph
 from edgetfm.ledger import Rung
+from edgetfm.manifest import NPU
 from edgetfm.proof import answers_of, device_rung
 from edgetfm.runtime.devices import DEVICES, devices_named
 from edgetfm.runtime.remote import environment

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from edgetfm.bundle import NPU, BundleWriter, Manifest, open_bundle
+from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.errors import InputError
 from edgetfm.foreign.files import is_foreign
 from edgetfm.foreign.model import check_output, open_foreign
+from edgetfm.manifest import NPU, Manifest
 from edgetfm.progress import Progress, quiet
 from edgetfm.proof import Subject, session_run
 from edgetfm.runtime.preprocess import Preprocessor

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgetfm.bundle import NPU, open_bundle
+from edgetfm.bundle import open_bundle
 from edgetfm.errors import DeviceError
+from edgetfm.manifest import NPU
 from edgetfm.runtime.session import make_session
 from edgetfm.vectors import read_vectors
 from edgetfm.workflow.export import export_model

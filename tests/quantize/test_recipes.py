@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from edgetfm.bundle import SUFFIXES
 from edgetfm.errors import InputError
+from edgetfm.manifest import SUFFIXES
 from edgetfm.quantize import RECIPES, Recipe
 
 

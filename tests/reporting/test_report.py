@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgetfm.bundle import Component, Manifest, Variant
 from edgetfm.ledger import Ledger, Rung
+from edgetfm.manifest import Component, Manifest, Variant
 from edgetfm.parity import Measures
 from edgetfm.reporting.report import ledger_rows, model_card, report_page
 from edgetfm.reporting.words import cell, share, size

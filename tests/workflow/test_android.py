@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from edgetfm.bundle import MANIFEST, open_bundle
+from edgetfm.bundle import open_bundle
 from edgetfm.cli import main
 from edgetfm.errors import BundleError, InputError, OutputError
+from edgetfm.manifest import MANIFEST
 from edgetfm.workflow.android import TASKS, place_bundles
 
 DEMO = Path(__file__).resolve().parents[2] / "android_demo"

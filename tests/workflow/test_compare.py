@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import edgetfm
-from edgetfm.bundle import BundleWriter, Variant, open_bundle
+from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.cli import main
 from edgetfm.cli._text import comparison_text
 from edgetfm.errors import BundleError, InputError
 from edgetfm.graphs import read_graph, write_graph
 from edgetfm.ledger import Ledger, rung
+from edgetfm.manifest import Variant
 from edgetfm.proof import Subject, answers_of
 from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.signature import Feeds

@@ -12,9 +12,10 @@ from typing import Any
 import onnx
 import pytest
 
-from edgetfm.bundle import MANIFEST, open_bundle
+from edgetfm.bundle import open_bundle
 from edgetfm.cli import main
 from edgetfm.errors import BundleError, OutputError
+from edgetfm.manifest import MANIFEST
 from edgetfm.runtime.bench import feeds_for
 from edgetfm.runtime.profile import profile
 from edgetfm.workflow.operators import write_operators

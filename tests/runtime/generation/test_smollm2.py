@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetfm.bundle import BundleWriter, Component, Variant, open_bundle
+from edgetfm.bundle import BundleWriter, open_bundle
 from edgetfm.graphs import read_graph, write_graph
+from edgetfm.manifest import Component, Variant
 from edgetfm.quantize.apply import quantize_graph
 from edgetfm.quantize.recipes import RECIPES
 from edgetfm.runtime import Pipeline, pipeline
