@@ -75,17 +75,14 @@ def anonymous_memory(pid: int) -> int | None:
     return None
 
 
-def return_freed(*, cycles: bool = True) -> None:
+def return_freed(*, cycles: bool = True, worth: int = WORTH_COLLECTING) -> None:
     """Give memory that was freed back to the system, where the C library can (glibc).
 
-    Otherwise a large model's freed weights stay with the process beside those that come next. A
-    process that is small anyway keeps what it has. cycles: whether what refers to itself is looked
-    for first, as modules may; sessions and arrays do not.
+    Otherwise a large model's freed weights, or what lies between those of a session, stay with the
+    process beside those that come next. cycles: whether what refers to itself is looked for first,
+    as modules may; sessions and arrays do not. worth: how many bytes a process must have for that.
     """
-    held = anonymous_memory(os.getpid())
-    if held is not None and held < WORTH_COLLECTING:
-        return
-    if cycles:
+    if cycles and (anonymous_memory(os.getpid()) or worth) >= worth:
         gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

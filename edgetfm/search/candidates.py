@@ -164,18 +164,29 @@ class Workshop:
         """Whether the deadline has passed."""
         return time.monotonic() > self._deadline
 
-    def make(self, name: str, recipe: Recipe, note: str = "", room: float = math.inf) -> Candidate:
+    def make(
+        self,
+        name: str,
+        recipe: Recipe,
+        note: str = "",
+        room: float = math.inf,
+        *,
+        last: bool = False,
+    ) -> Candidate:
         """A graph by this recipe, cured for the targets, and judged.
 
         room: the share of the budget that it may use to be inside, whatever its bounds allow
-        beyond; what was asked for has them alone. Raises QuantizationError if the recipe changes
-        nothing, or if onnxruntime does not load or run what was made.
+        beyond; what was asked for has them alone. last: whether nothing else will be made, so that
+        what was decided need not wait in memory for it. Raises QuantizationError if the recipe
+        changes nothing, or if onnxruntime does not load or run what was made.
         """
         folder = self._folder / str(len(self.candidates))
         folder.mkdir(exist_ok=True)  # of one that was refused
         made = self.maker.make(
             recipe, folder, safe=any(TARGETS[name].saturates for name in self.targets)
         )
+        if last:
+            self.maker.memos.clear()
         if not (made.changed or recipe.keep_float or recipe.by_block):
             raise QuantizationError(
                 f"{name} changes nothing in this graph: it has no matrix product by float32 "
@@ -198,7 +209,7 @@ class Workshop:
         subject, precision = draft.subject, candidate.recipe.precision
         draft.progress(f"comparing {candidate.name} with {subject.oracle}", 0, 0)
         if candidate.bytes > SMALL:
-            return_freed()
+            return_freed(worth=0)
         candidate.settings = (
             choose_session(candidate.path, probe(evidence.cases))
             if self._session is None

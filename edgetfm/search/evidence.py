@@ -31,8 +31,8 @@ MAX_JUDGED_ELEMENTS = 1 << 25
 """How many output numbers are kept to judge by: logits over a vocabulary are large."""
 THOUSAND = 1024
 """Tokens that perplexity wants: a decoder is judged by no fewer, whatever its vocabulary."""
-MAX_ASKED_ELEMENTS = 1 << 25
-"""How many of them one batch may have."""
+MAX_ASKED_ELEMENTS = 3 << 23
+"""How many of them one batch may have: four texts of 49,152 words, one of 128,256."""
 WINDOW = 128
 """Tokens of a text that a decoder is calibrated on or judged by."""
 

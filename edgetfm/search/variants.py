@@ -62,7 +62,7 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
         shop = Workshop(draft, Path(folder), goal.targets, deadline, session)
         if kept is not None:
             draft.notes += kept.differences(draft.evidence.facts)
-            shop.make(kept.recipe.name, kept.recipe, f"the recipe of {goal.recipe}")
+            shop.make(kept.recipe.name, kept.recipe, f"the recipe of {goal.recipe}", last=True)
         elif goal.quantize == "auto":
             journal = journal_for(output, **_about(draft, goal))
             if journal.found:
@@ -71,7 +71,8 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
             if not shop.out_of_time():
                 journal.done()
         elif goal.quantize is not None:
-            shop.make(goal.quantize, recipe_called(goal.quantize, draft), "asked for by name")
+            recipe = recipe_called(goal.quantize, draft)
+            shop.make(goal.quantize, recipe, "asked for by name", last=True)
         timings, settings = _timings(draft, shop.candidates)
         draft.tried = [_fp32(draft), *(_describe(c, timings) for c in shop.candidates)]
         best = _best(draft, shop.candidates, goal)
@@ -84,10 +85,10 @@ def choose(draft: Draft, goal: Goal, output: Path) -> str:
         draft.ledger.rungs += best.rungs
         draft.session = best.settings
         precision = best.recipe.precision
-        recipe = best.recipe.to_json()
+        made_by = best.recipe.to_json()
         draft.variants[precision] = {
             name: Variant(
-                *write_graph(read_graph(path), draft.writer, file_of(name, precision)), recipe
+                *write_graph(read_graph(path), draft.writer, file_of(name, precision)), made_by
             )
             for name, path in parts(best.path).items()
         }
