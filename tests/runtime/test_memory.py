@@ -21,7 +21,9 @@ print(held, freed, anonymous_memory(os.getpid()))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is asked to give memory back")
 def test_what_lies_between_things_that_stay_is_given_back() -> None:
-    said = subprocess.run([sys.executable, "-c", _CHILD], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", _CHILD], capture_output=True, text=True, check=True
+    )
     held, freed, left = (int(number) for number in said.stdout.split())
     assert held - freed < 20 << 20  # the C library alone gives nothing back
     assert freed - left > 100 << 20
