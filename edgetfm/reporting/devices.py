@@ -7,6 +7,7 @@ from typing import Any
 
 from edgetfm.ledger import Ledger, Rung
 from edgetfm.manifest import Manifest
+from edgetfm.reporting.device_chart import draw_devices, spots
 from edgetfm.reporting.report import model_name, page_environment
 from edgetfm.reporting.words import share, size
 
@@ -99,7 +100,7 @@ def device_notes(ledger: Ledger) -> list[str]:
 
 
 def devices_page(manifest: Manifest, ledger: Ledger, sizes: Mapping[str, int]) -> str:
-    """The table as a page of HTML that stands alone."""
+    """The table, and a drawing of it, as a page of HTML that stands alone."""
     headers, rows = device_table(ledger, sizes)
     runtimes = {str(d["device"]): str(d["runtime"]) for d in ledger.devices if d["runtime"]}
     return (
@@ -110,6 +111,7 @@ def devices_page(manifest: Manifest, ledger: Ledger, sizes: Mapping[str, int]) -
             passed=ledger.passed,
             headers=headers,
             rows=rows,
+            chart=draw_devices(spots(ledger), manifest.budget),
             notes=device_notes(ledger),
             meaning={k: v for k, v in MEANING.items() if any(r[3] == k for r in rows)},
             runtimes=runtimes,
