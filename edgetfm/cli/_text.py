@@ -256,15 +256,17 @@ def bench_text(data: Mapping[str, Any]) -> str:
 
 
 def checks_text(checks: Sequence[Mapping[str, Any]]) -> str:
-    """The doctor's findings, a line each."""
-    return "\n".join(_check_line(check) for check in checks)
+    """The doctor's findings, one below the other."""
+    names = max((len(check["name"]) for check in checks), default=0)
+    return "\n".join(line for check in checks for line in _check_lines(check, names))
 
 
-def _check_line(check: Mapping[str, Any]) -> str:
+def _check_lines(check: Mapping[str, Any], names: int) -> list[str]:
     rest = {k: v for k, v in check.items() if k not in ("name", "ok")}
     mark = click.style("ok  ", fg="green") if check.get("ok") else click.style("--  ", fg="yellow")
     details = "; ".join(cell(k, v) for k, v in rest.items() if v not in (None, "", [], {}))
-    return f"{mark}{check.get('name', ''):<18} {details}"
+    first, *more = hanging(f"    {check['name']:<{names}}  ", details)
+    return [mark + first[4:], *more]
 
 
 MOST_NUMBERS = 6

@@ -189,6 +189,12 @@ def test_run_answers_each_text(bundle: Path, ask: Callable[..., Json]) -> None:
     assert 0 <= best["score"] <= 1
 
 
+def test_run_answers_an_empty_text(bundle: Path, ask: Callable[..., Json]) -> None:
+    (answer,) = ask("run", bundle, "")["answers"]
+    assert answer["input"] == ""
+    assert {best["label"] for best in answer["output"]} == {"bad", "fair", "good"}
+
+
 def test_run_says_that_a_text_was_cut(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(bundle), "the old captain sold his boat " * 50]) == 0
     assert "were cut" in capfd.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgetfm.cli._table import facts_text, table, width
-from edgetfm.cli._text import ledger_text, tried_text
+from edgetfm.cli._text import checks_text, ledger_text, tried_text
 from edgetfm.ledger import Ledger, Rung
 from edgetfm.parity import Measures
 
@@ -74,6 +74,16 @@ def test_the_ledger_fits(columns: int) -> None:
 
 def test_the_variants_fit(columns: int) -> None:
     assert max(map(len, plain(tried_text(TRIED)))) <= columns
+
+
+def test_what_the_doctor_finds_fits(columns: int) -> None:
+    checks = [
+        {"name": "python", "ok": True, "found": "3.11.7", "do": None},
+        {"name": "device of a long name", "ok": False, "found": "n/a", "do": "install it " * 30},
+    ]
+    ready, *lacking = plain(checks_text(checks))
+    assert max(map(len, lacking)) <= columns
+    assert ready.index("3.11.7") == lacking[0].index("n/a") == lacking[1].index("install")
 
 
 def test_facts_fit_and_keep_names_whole(columns: int) -> None:
