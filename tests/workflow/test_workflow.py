@@ -235,7 +235,7 @@ def test_calibration_data_never_enters_the_bundle(tiny_hf, tmp_path: Path) -> No
         ({"target": "x86-avx2,z80"}, "unknown target 'z80'"),
         ({"time": "soon"}, "'soon' is no time"),
         ({"samples": 1}, "samples is 1"),
-        ({"recipe": "recipe.json", "quantize": "int8"}, "leave out --quantize int8"),
+        ({"recipe": "recipe.json", "quantize": "int8"}, "leave out the precision int8"),
         ({"recipe": "absent.json"}, "absent.json cannot be read"),
         ({"task": "juggling"}, "unknown task"),
     ],
