@@ -142,6 +142,7 @@ def test_a_budget_that_cannot_be_met_ships_nothing(masked_lm_folder: Path, tmp_p
             max_drop="cosine:0.999999,worst_cosine:0.999999",
         )
     assert caught.value.exit_code == 3
+    assert "or ask for auto, the best that is inside" in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
