@@ -8,7 +8,7 @@ from typing import Any
 from edgetfm.budget import Budget, is_bound
 from edgetfm.parity import Comparison, Measures
 
-FEW_MISS = "as shipped, these few cases miss the budget (it was judged on more)"
+FEW_MISS = "as shipped, these few cases miss the budget"
 """How the note of a rung begins that is held to no bound because of it: people are told."""
 
 
