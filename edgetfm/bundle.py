@@ -39,7 +39,7 @@ class Bundle:
                 f"no component '{component}'; there are {', '.join(self.manifest.components)}"
             )
         variants = self.manifest.components[component].variants
-        wanted = precision or self.manifest.default
+        wanted = self.manifest.default if precision is None else precision
         if wanted not in variants:
             raise InputError(f"no variant '{wanted}' in {self.root}; it has {', '.join(variants)}")
         return variants[wanted]

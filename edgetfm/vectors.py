@@ -185,7 +185,7 @@ def replay_rungs(
     if precision != vectors.variant:
         return [against_oracle(answers)]
     missed = against_oracle(vectors.shipped).missed
-    note = f"{FEW_MISS}: {'; '.join(missed)}" if missed else ""
+    note = f"{FEW_MISS}, which was judged on more: {'; '.join(missed)}" if missed else ""
     against_shipped = subject.compare(answers, vectors.shipped, vectors.cases)
     own = subject.compare(vectors.shipped, vectors.pytorch, vectors.cases).measures()
     return [

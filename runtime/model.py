@@ -84,4 +84,4 @@ def load(
         settings=manifest.session,
         allow_fallback=allow_fallback,
     )
-    return Model(bundle, precision or manifest.default, session)
+    return Model(bundle, manifest.default if precision is None else precision, session)

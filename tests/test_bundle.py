@@ -86,6 +86,8 @@ def test_an_unknown_variant_or_component_lists_what_there_is(bundle: Path) -> No
     opened = open_bundle(bundle)
     with pytest.raises(InputError, match=r"no variant 'q4' in .*; it has fp32, int8"):
         opened.variant("q4")
+    with pytest.raises(InputError, match=r"no variant '' in .*; it has fp32, int8"):
+        opened.variant("")
     with pytest.raises(InputError, match="no component 'decoder'; there are model"):
         opened.variant(component="decoder")
 

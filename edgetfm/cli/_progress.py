@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock, Timer
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def progress_bar() -> Iterator[Progress]:
     """A bar for each step on stderr, gone when the work is done; in a log a line when it begins."""
     if not sys.stderr.isatty():
-        yield _lines()
+        with _lines() as show:
+            yield show
         return
     from rich import progress as rich
     from rich.console import Console
@@ -44,19 +46,33 @@ def progress_bar() -> Iterator[Progress]:
         yield show
 
 
-def _lines() -> Progress:
-    """Says each step when it begins, the first two seconds in silence: short work needs no log."""
-    started = time.monotonic()
-    last = ""
+@contextmanager
+def _lines() -> Iterator[Progress]:
+    """Says each step when it begins; in the first two seconds only the one that outlasts them."""
+    started, lock = time.monotonic(), Lock()
+    step = said = ""
+
+    def say() -> None:
+        nonlocal said
+        with lock:
+            if step != said:
+                click.echo(f"{time.monotonic() - started:6.0f} s  {step}", err=True)
+            said = step
 
     def show(what: str, done: int = 0, total: int = 0) -> None:
-        nonlocal last
-        if what != last and time.monotonic() - started > QUIET_SECONDS:
-            seconds = time.monotonic() - started
-            click.echo(f"{seconds:6.0f} s  {what}", err=True)
-        last = what
+        nonlocal step
+        step = what
+        if step != said and time.monotonic() - started > QUIET_SECONDS:
+            say()
 
-    return show
+    late = Timer(QUIET_SECONDS, say)
+    late.daemon = True
+    late.start()
+    try:
+        yield show
+    finally:
+        late.cancel()
 
 
 QUIET_SECONDS = 2.0
+"""Shorter work needs no log."""

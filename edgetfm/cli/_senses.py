@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgetfm.cli._verb import AnyText
 from edgetfm.errors import InputError
 
 Body = Callable[..., None]
@@ -23,7 +24,8 @@ _SENSES = {
 def sense_options(body: Body) -> Body:
     """The options of `run` that only models of several senses have."""
     for name, told in reversed(_SENSES.items()):
-        body = click.option(f"--{name}", name, help=told)(body)
+        kind = AnyText() if name == "text" else str
+        body = click.option(f"--{name}", name, type=kind, help=told)(body)
     return body
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetfm.cli._table import facts_text, hanging, table
+from edgetfm.cli._tensors import tensors_text
 from edgetfm.cli._written import chunk_lines
 from edgetfm.ledger import FEW_MISS, Ledger
 from edgetfm.reporting.devices import device_notes, device_table
@@ -175,8 +176,7 @@ def bundle_text(data: Mapping[str, Any]) -> str:
     }
     for name, component in data["components"].items():
         facts[name] = {
-            way: ", ".join(map(tensor_text, component["signature"][way]))
-            for way in ("inputs", "outputs")
+            way: tensors_text(component["signature"][way]) for way in ("inputs", "outputs")
         } | {
             precision: f"{variant['file']}, {size(data['component_bytes'][name][precision])}"
             + (" (default)" if precision == data["default"] else "")
@@ -195,13 +195,8 @@ def bundle_text(data: Mapping[str, Any]) -> str:
 
 def model_text(data: Mapping[str, Any]) -> str:
     """What a model that can be exported is."""
-    tensors = {way: ", ".join(map(tensor_text, named)) for way, named in data["signature"].items()}
+    tensors = {way: tensors_text(named) for way, named in data["signature"].items()}
     return facts_text({**data, "signature": tensors})
-
-
-def tensor_text(tensor: Mapping[str, Any]) -> str:
-    """A tensor as `name dtype[axes]`."""
-    return f"{tensor['name']} {tensor['dtype']}[{', '.join(map(str, tensor['shape']))}]"
 
 
 def _proof_text(ledger: Mapping[str, Any] | None) -> str:
@@ -256,15 +251,17 @@ def bench_text(data: Mapping[str, Any]) -> str:
 
 
 def checks_text(checks: Sequence[Mapping[str, Any]]) -> str:
-    """The doctor's findings, a line each."""
-    return "\n".join(_check_line(check) for check in checks)
+    """The doctor's findings, one below the other."""
+    names = max((len(check["name"]) for check in checks), default=0)
+    return "\n".join(line for check in checks for line in _check_lines(check, names))
 
 
-def _check_line(check: Mapping[str, Any]) -> str:
+def _check_lines(check: Mapping[str, Any], names: int) -> list[str]:
     rest = {k: v for k, v in check.items() if k not in ("name", "ok")}
     mark = click.style("ok  ", fg="green") if check.get("ok") else click.style("--  ", fg="yellow")
     details = "; ".join(cell(k, v) for k, v in rest.items() if v not in (None, "", [], {}))
-    return f"{mark}{check.get('name', ''):<18} {details}"
+    first, *more = hanging(f"    {check['name']:<{names}}  ", details)
+    return [mark + first[4:], *more]
 
 
 MOST_NUMBERS = 6

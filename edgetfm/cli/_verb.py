@@ -15,7 +15,29 @@ from edgetfm.cli._output import Output
 Body = Callable[..., None]
 
 
-def verb(cls: type[click.Command] = click.Command) -> Callable[[Body], click.Command]:
+class AnyText(click.types.StringParamType):
+    """A text that a model reads: of all that is given, it alone may be empty."""
+
+
+class Verb(click.Command):
+    """A command that refuses an empty value, as of a variable that is not set, by name.
+
+    An empty path would be the current folder, and an empty name often its default.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look at what is given before it is converted."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        for param in self.params:
+            values = given.get(param.name)
+            empty = "" in values if isinstance(values, (list, tuple)) else values == ""
+            if empty and not isinstance(param.type, (AnyText, click.Choice)):  # a choice says more
+                without = "" if param.required else ", or leave it out"
+                raise click.BadParameter(f"it is empty: give a value{without}", ctx, param)
+        return super().parse_args(ctx, args)
+
+
+def verb(cls: type[Verb] = Verb) -> Callable[[Body], click.Command]:
     """Make a command of a function whose first argument is the `Output` to speak through."""
 
     def decorate(body: Body) -> click.Command:
@@ -137,7 +159,7 @@ def quantize_options(body: Body) -> Body:
     return body
 
 
-class OptionalQuantize(click.Command):
+class OptionalQuantize(Verb):
     """A command whose --quantize may stand alone, also right before an argument.
 
     click would take `path` in `--quantize path` for the value.
@@ -148,15 +170,15 @@ class OptionalQuantize(click.Command):
         for at, word in enumerate(args):
             if word == "--":
                 break
-            following = args[at + 1] if at + 1 < len(args) else ""
-            if word == "--quantize" and not _is_precision(following):
+            following = args[at + 1 : at + 2]
+            if word == "--quantize" and not any(map(_is_precision, following)):
                 args = [*args[:at], "--quantize=auto", *args[at + 1 :]]
         return super().parse_args(ctx, args)
 
 
 def _is_precision(word: str) -> bool:
-    """Whether a word is meant as one; a misspelt one too, so that it is refused by name."""
-    if word in PRECISIONS:
+    """Whether a word is meant as one; a misspelt or empty one too, so that it is refused."""
+    if word in (*PRECISIONS, ""):
         return True
     looks_like_one = re.fullmatch(r"(u?int|fp|bf|float|q|w)\d\w*", word, re.IGNORECASE)
     return looks_like_one is not None and not Path(word).exists()

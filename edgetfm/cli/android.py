@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="an Android project, its assets folder, or a project to be made",
+    help="An Android project, its assets folder, or a project to be made.",
 )
-@click.option("--force", is_flag=True, help="replace bundles of the same name")
+@click.option("--force", is_flag=True, help="Replace bundles of the same name.")
 def command(out: Output, bundles: tuple[Path, ...], output: Path, force: bool) -> None:
     """Put BUNDLES into an Android app's assets, after checking that the app can run them."""
     from edgetfm.workflow.android import place_bundles

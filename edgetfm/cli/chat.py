@@ -13,7 +13,7 @@ import click
 
 from edgetfm.cli._generation import chosen, generation_options, noted, say
 from edgetfm.cli._output import Output
-from edgetfm.cli._verb import run_options, verb
+from edgetfm.cli._verb import AnyText, run_options, verb
 from edgetfm.errors import InputError
 
 HINT = "Ctrl-C stops an answer, twice or Ctrl-D ends."
@@ -21,7 +21,7 @@ HINT = "Ctrl-C stops an answer, twice or Ctrl-D ends."
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--system", help="What the model is told before the first message.")
+@click.option("--system", type=AnyText(), help="What the model is told before the first message.")
 @generation_options
 @run_options
 def command(

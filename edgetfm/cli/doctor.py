@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from edgetfm.cli._output import Output
+from edgetfm.cli._progress import progress_bar
 from edgetfm.cli._verb import verb
 
 
@@ -20,7 +21,9 @@ def command(out: Output, install: str | None) -> None:
     from edgetfm.runtime.doctor import examine
 
     if install is not None:
-        for name in devices.install(install):
+        with progress_bar() as progress:
+            brought = devices.install(install, progress)
+        for name in brought:
             if devices.device_named(name).bring is None:
                 out.note(f"{name}: nothing is to be installed for it")
     checks = examine()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgetfm.cli._output import Output
+from edgetfm.cli._progress import progress_bar
 from edgetfm.cli._verb import folder, verb
 
 
@@ -28,7 +29,9 @@ def command(out: Output, path: Path, operators: Path | None) -> None:
         data = inspect_bundle(path)
         out.result(data, lambda: bundle_text(data))
     else:
-        data = _model_facts(path)
+        with progress_bar() as progress:
+            progress("reading the model", 0, 0)
+            data = _model_facts(path)
         out.result(data, lambda: model_text(data))
 
 

@@ -13,7 +13,7 @@ from edgetfm.cli._generation import generation_options, noted, say
 from edgetfm.cli._output import Output
 from edgetfm.cli._pictures import check_pictures, draw, options_of, told
 from edgetfm.cli._senses import check_senses, sense_options, senses_of
-from edgetfm.cli._verb import run_options, verb
+from edgetfm.cli._verb import AnyText, run_options, verb
 from edgetfm.cli._written import TEXTS, given_of, written_options
 from edgetfm.errors import InputError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @verb()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...", type=AnyText())
 @click.option(
     "--file",
     "files",
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--context",
+    type=AnyText(),
     help="The text that a question is about (question-answering, text2text-generation).",
 )
 @click.option("--labels", help="Labels to choose from, commas between (zero-shot pictures).")

@@ -199,7 +199,7 @@ class Workshop:
         except DeviceError as error:
             raise QuantizationError(
                 f"onnxruntime does not run the graph that the recipe '{recipe.name}' makes of "
-                f"this model: {error}; try another precision, or --quantize alone"
+                f"this model: {error}; try another precision, or auto"
             ) from error
         return candidate
 

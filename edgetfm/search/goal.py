@@ -94,7 +94,7 @@ class Goal:
         targets = checked(_targets, wanted.get("target"))
         seconds = checked(parse_time, wanted.get("time") or f"{MINUTES}m")
         if recipe is not None and quantize not in (None, "auto"):
-            problems.append(f"a recipe says what is made: leave out --quantize {quantize}")
+            problems.append(f"a recipe says what is made: leave out the precision {quantize}")
         if problems:
             raise InputError(listed(problems))
         calibration = wanted.get("calibration")

@@ -259,11 +259,11 @@ def _nothing_inside(draft: Draft, candidates: Sequence[Candidate], goal: Goal) -
     others = [c for c in candidates if c is not closest]
     if others:
         lines.append(f"further from it: {', '.join(c.name for c in others)}")
-    auto = "" if goal.quantize == "auto" else ", or --quantize alone for the best that is inside"
+    auto = "" if goal.quantize == "auto" else ", or ask for auto, the best that is inside"
     lines += draft.notes
     lines.append(
         "give better calibration data (--calibration), a wider budget (--max-drop)"
-        f"{auto}; without --quantize the float32 graph ships"
+        f"{auto}; an export without --quantize ships the float32 graph"
     )
     return "\n".join(line for line in lines if line)
 

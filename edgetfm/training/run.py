@@ -263,7 +263,8 @@ class Run:
         last, measure = at.curve[-1], self.objective.measure
         score = last[f"validation_{measure}"]
         shown = f"{score:.2f}" if measure == "perplexity" else f"{score:.1%}"
-        return f"{said}, loss {last['loss']:.3f}, {measure} {shown}"
+        done = f"after epoch {len(at.curve)} loss {last['loss']:.3f}, {measure} {shown}"
+        return f"{said}; {done}"
 
     def weights(self) -> Mapping[str, torch.Tensor]:
         """The best weights, or those of now where no epoch has ended."""

@@ -31,6 +31,10 @@ TIMED = 5
 """Calls of which a table of devices shows the median. `edgetfm bench` makes more, and says more."""
 
 
+OVERFLOWING = ("int8", "int8-static")
+"""Precisions whose 8-bit products `--target` makes anew where their sums would overflow."""
+
+
 def replayed(
     bundle: Bundle, precision: str, device: Device, *, allow_fallback: bool, alone: bool
 ) -> tuple[list[Rung], dict[str, Any]]:
@@ -77,7 +81,7 @@ def replayed(
         case = vectors.cases[at]
         if device.rows is not None:  # inside a graph nobody knows which axis is the rows'
             case = _row_furthest_off(case, answers[at], vectors.shipped[at], bundle)
-        node = diverging_node(bundle, precision, device, case)
+        node = diverging_node(bundle, precision, device, case) + _cure(bundle, precision, device)
         rungs = [r if r.passed else replace(r, note=_joined(r.note, node)) for r in rungs]
     return rungs, said | told | {"cases": len(vectors.cases)}
 
@@ -210,6 +214,16 @@ def _row_furthest_off(case: Feeds, given: Feeds, shipped: Feeds, bundle: Bundle)
     ]
     row = errors.index(max(errors))
     return {n: a[row : row + 1] if n in batched else a for n, a in case.items()}
+
+
+def _cure(bundle: Bundle, precision: str, device: Device) -> str:
+    """What to do about a wrong answer where sums overflow and no product was made for it."""
+    target = TARGETS.get(device.target)
+    variants = [bundle.variant(precision, name) for name in bundle.manifest.components]
+    cured = any(v.recipe.get("pair_safe") for v in variants)
+    if target is None or not target.saturates or cured or precision not in OVERFLOWING:
+        return ""
+    return f"; --target {target.name} makes weights that do not overflow there"
 
 
 def _joined(note: str, more: str) -> str:

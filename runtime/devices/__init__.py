@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgetfm.errors import DeviceError, EdgetfmError, MissingExtra, listed
+from edgetfm.progress import Progress, quiet
 from edgetfm.runtime._ort import ort
 from edgetfm.runtime.devices import (
     adb,
@@ -99,7 +100,7 @@ def _ready(device: Device) -> Device:
     return device
 
 
-def install(text: str) -> list[str]:
+def install(text: str, progress: Progress = quiet) -> list[str]:
     """Bring what devices lack, 'arm64,htp' or 'all'; returns the names of those that now are ready.
 
     A DeviceError lists those that cannot be brought, after the others were.
@@ -111,6 +112,7 @@ def install(text: str) -> list[str]:
         try:
             device = device_named(name)
             if device.bring is not None:
+                progress(f"bringing what {name} needs", 0, 0)
                 device.bring()
             missing = device.missing()
             if missing is not None:

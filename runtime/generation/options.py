@@ -56,6 +56,8 @@ class GenerationOptions:
             known["eos_token_id"] = [known["eos_token_id"]]
         known.setdefault("eos_token_id", list(eos))
         known.pop("seed", None)
+        if known.get("temperature") == 0 and not known.get("do_sample"):
+            del known["temperature"]  # as transformers: nothing is drawn, so nothing is divided
         try:
             return cls()._with(known)
         except InputError as error:
@@ -121,7 +123,9 @@ def _problem(name: str, value: Any) -> str | None:
         wanted = f"a whole number from {_WHOLE[name]}"
     elif name == "do_sample":
         good, wanted = isinstance(value, bool), "true or false"
-    elif name in ("temperature", "repetition_penalty"):
+    elif name == "temperature":
+        good, wanted = _is_number(value) and value > 0, "a number above 0, or 0 for the likeliest"
+    elif name == "repetition_penalty":
         good, wanted = _is_number(value) and value > 0, "a number above 0"
     elif name == "top_p":
         good, wanted = _is_number(value) and 0 < value <= 1, "a number above 0 and up to 1"

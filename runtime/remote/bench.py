@@ -40,7 +40,7 @@ def bench_there(
     """
     at_least_one(batch=batch, sequence=sequence, runs=runs)
     bundle = open_bundle(path)
-    precision = precision or bundle.manifest.default
+    precision = bundle.manifest.default if precision is None else precision
     if device.proves != "measured":
         raise DeviceError(
             f"{device.name} is {device.proves}: it has no times worth printing "

@@ -42,6 +42,20 @@ def test_a_log_gets_a_line_for_each_step_of_long_work(monkeypatch: pytest.Monkey
     assert [line[2] for line in lines] == ["measuring", "rounding"]
 
 
+def test_a_log_names_the_first_step_once_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    monkeypatch.setattr("edgetfm.cli._progress.QUIET_SECONDS", 0.05)
+    with progress_bar() as progress:
+        progress("opening", 0, 0)
+        progress("reading", 0, 0)
+        until = time.monotonic() + 10
+        while not pipe.getvalue() and time.monotonic() < until:
+            time.sleep(0.01)
+        progress("reading", 1, 2)
+    assert [line.split()[2] for line in pipe.getvalue().splitlines()] == ["reading"]
+
+
 def test_short_work_leaves_a_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr(sys, "stderr", pipe)

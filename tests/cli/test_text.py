@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from edgetfm.cli._table import facts_text, table, width
-from edgetfm.cli._text import ledger_text, tried_text
+from edgetfm.cli._tensors import tensors_text
+from edgetfm.cli._text import checks_text, ledger_text, tried_text
 from edgetfm.ledger import Ledger, Rung
 from edgetfm.parity import Measures
 
@@ -76,11 +77,33 @@ def test_the_variants_fit(columns: int) -> None:
     assert max(map(len, plain(tried_text(TRIED)))) <= columns
 
 
+def test_what_the_doctor_finds_fits(columns: int) -> None:
+    checks = [
+        {"name": "python", "ok": True, "found": "3.11.7", "do": None},
+        {"name": "device of a long name", "ok": False, "found": "n/a", "do": "install it " * 30},
+    ]
+    ready, *lacking = plain(checks_text(checks))
+    assert max(map(len, lacking)) <= columns
+    assert ready.index("3.11.7") == lacking[0].index("n/a") == lacking[1].index("install")
+
+
 def test_facts_fit_and_keep_names_whole(columns: int) -> None:
     path = "/a/long/path/" * 12
     shown = plain(facts_text({"where": path, "inside": {"what": "many words " * 30}}))
     assert any(path in line for line in shown)
     assert max(len(line) for line in shown if path not in line) <= columns
+
+
+def test_what_many_layers_keep_is_said_once() -> None:
+    def tensor(name: str, heads: int = 2) -> dict[str, Any]:
+        return {"name": name, "dtype": "float32", "shape": ["batch", heads]}
+
+    kept = [tensor(f"past.{n}.{what}") for n in range(3) for what in ("key", "value")]
+    assert tensors_text([tensor("logits"), *kept, tensor("past.3.key", heads=1)]) == (
+        "logits float32[batch, 2], past.0-2.key float32[batch, 2], "
+        "past.0-2.value float32[batch, 2], past.3.key float32[batch, 1]"
+    )
+    assert tensors_text([tensor("a.1.x"), tensor("a.4.x")]) == "a.1,4.x float32[batch, 2]"
 
 
 def test_no_word_of_a_ledger_is_lost_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ def test_a_model_that_saturates_fails_on_avx2_alone_and_names_the_node(tmp_path:
     failed = [rung for rung in ledger.rungs if not rung.passed]
     assert {rung.name for rung in failed} == {"int8 on x86-avx2"}
     assert all("the first node that diverges is " in rung.note for rung in failed)
+    assert all("--target x86-avx2 makes weights" in rung.note for rung in failed)
 
 
 def product(file: Path, rows: int | str, operator: str) -> Path:

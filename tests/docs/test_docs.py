@@ -319,6 +319,12 @@ def test_links_and_make_targets_exist(page: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z][\w-]+)`", text)) <= targets
 
 
+def test_every_configuration_that_ships_is_named() -> None:
+    text = (ROOT / TRAINING[0]).read_text()
+    shipped = {file.stem for file in (ROOT / "edgetfm" / "configs").glob("*.toml")}
+    assert shipped == {name for name in shipped if f"`{name}`" in text.split("## One run")[0]}
+
+
 def test_options_in_the_docs_exist() -> None:
     import click
 

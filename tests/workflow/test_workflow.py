@@ -142,6 +142,7 @@ def test_a_budget_that_cannot_be_met_ships_nothing(masked_lm_folder: Path, tmp_p
             max_drop="cosine:0.999999,worst_cosine:0.999999",
         )
     assert caught.value.exit_code == 3
+    assert "or ask for auto, the best that is inside" in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -235,7 +236,7 @@ def test_calibration_data_never_enters_the_bundle(tiny_hf, tmp_path: Path) -> No
         ({"target": "x86-avx2,z80"}, "unknown target 'z80'"),
         ({"time": "soon"}, "'soon' is no time"),
         ({"samples": 1}, "samples is 1"),
-        ({"recipe": "recipe.json", "quantize": "int8"}, "leave out --quantize int8"),
+        ({"recipe": "recipe.json", "quantize": "int8"}, "leave out the precision int8"),
         ({"recipe": "absent.json"}, "absent.json cannot be read"),
         ({"task": "juggling"}, "unknown task"),
     ],

@@ -143,7 +143,9 @@ def test_npm_that_makes_nothing_brings_no_device(
         install("web-wasm")
     made = "node_modules/onnxruntime-web"
     program("npm", f"mkdir -p {made}; echo '{{}}' > {made}/package.json")
-    assert install("web-wasm") == ["web-wasm"]
+    said: list[str] = []
+    assert install("web-wasm,cpu", lambda what, *_: said.append(what)) == ["web-wasm", "cpu"]
+    assert said == ["bringing what web-wasm needs"]
     assert [p.name for p in cache.iterdir()] == [store.node_environment("onnxruntime-web").name]
 
 
