@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.cross_attention import CrossAttention
-from edgetfm.layers.feed_forward import ACTIVATIONS
+from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
 from edgetfm.layers.parts import around, make_norm
 from edgetfm.models._family import Pack, Rename, Transpose
@@ -43,6 +43,23 @@ class EncoderLayer(nn.Module):
 
         x = around(x, attention, self.attention_norm, self.place, self.dropout)
         return around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
+
+
+def encoder_layers(
+    c: Any, count: int, kind: type[SelfAttention] = SelfAttention, *, dropout: float = 0.0
+) -> nn.ModuleList:
+    """So many whose feed-forward is plain; dropout: of the scores.
+
+    c: as of an `EncoderLayer`, with heads, inner and activation.
+    """
+    return nn.ModuleList(
+        EncoderLayer(
+            c,
+            kind(c.width, c.heads, dropout=dropout),
+            FeedForward(c.width, c.inner, c.activation),
+        )
+        for _ in range(count)
+    )
 
 
 class DecoderLayer(nn.Module):
@@ -132,8 +149,7 @@ LAYER_SHAPES = (
 """How they are stored here."""
 
 
-_SIZES = {
-    "vocabulary": "vocab_size",
+HALVES = {
     "width": "d_model",
     "layers": "encoder_layers",
     "decoder_layers": "decoder_layers",
@@ -142,7 +158,8 @@ _SIZES = {
     "inner": "encoder_ffn_dim",
     "decoder_inner": "decoder_ffn_dim",
 }
-"""Sizes by our names -> by Hugging Face's."""
+"""Sizes of an encoder and a decoder by our names -> by Hugging Face's."""
+_SIZES = {"vocabulary": "vocab_size", **HALVES}
 
 
 def sizes_from_hf(read: Reader) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from edgetfm.layers.parts import (
 )
 from edgetfm.layers.rotary import Rotary
 from edgetfm.layers.sinusoids import SinusoidalPositions
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._decoder import (
     CausalLayer,
     CausalModel,
@@ -39,7 +39,7 @@ POSITIONS = ("learned", "sinusoidal", "rotary")
 
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(InContext):
     """The sizes of a decoder, and the words that choose its parts.
 
     context: the most tokens, prompt and answer together. scaled: whether scores are divided by
@@ -82,7 +82,6 @@ class GPTConfig:
             self,
             counts=("vocabulary", "width", "layers", "heads", "inner", "context", "experts",
                     "chosen"),
-            activations=("activation",),
             divides=(("heads", "width"), ("kv_heads", "heads")),
             at_most=(("chosen", "experts"),),
             words={"attention": ("dense",), "norm": NORMS, "norm_place": PLACES,
@@ -98,11 +97,6 @@ class GPTConfig:
     def head_size(self) -> int:
         """The units of a head."""
         return self.width // self.heads
-
-    @property
-    def longest(self) -> int:
-        """The most tokens a text may have."""
-        return self.context
 
     @property
     def sees(self) -> None:

@@ -18,7 +18,7 @@ from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.rotary import ROTARY_UNITS, Rotary
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._decoder import CausalModel, cache_of, decoder_inputs, decoder_outputs
 from edgetfm.models._family import AddOne, Family, FromHF, Pack, Rename, Transpose, When
 from edgetfm.models._hf import Reader
@@ -26,7 +26,7 @@ from edgetfm.models._rope import NAMES, RotaryWords, read_rotary, read_sizes
 
 
 @dataclass(frozen=True)
-class LlamaConfig(RotaryWords):
+class LlamaConfig(RotaryWords, InContext):
     """The sizes of a decoder.
 
     context: the most tokens, prompt and answer together. kinds: a letter a layer, `l` for local,
@@ -70,7 +70,6 @@ class LlamaConfig(RotaryWords):
             self,
             counts=("vocabulary", "width", "layers", "heads", "kv_heads", "head_size", "inner",
                     "context"),
-            activations=("activation",),
             divides=(("kv_heads", "heads"),),
             multiples={"head_size": ROTARY_UNITS},
         )  # fmt: skip
@@ -79,11 +78,6 @@ class LlamaConfig(RotaryWords):
                 f"kinds is {self.kinds!r}, but window is 0: expected how many tokens local layers "
                 "see, or kinds without l"
             )
-
-    @property
-    def longest(self) -> int:
-        """The most tokens a text may have."""
-        return self.context
 
     @property
     def sees(self) -> int | None:

@@ -53,8 +53,6 @@ class MemoryConfig:
             self,
             counts=("vocabulary", "width", "layers", "heads", "inner", "memory", "segment",
                     "kept"),
-            activations=("activation",),
-            divides=(),
         )  # fmt: skip
 
     norm = "layer"

@@ -16,7 +16,7 @@ from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.rotary import ROTARY_UNITS
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._decoder import (
     CausalLayer,
     CausalModel,
@@ -30,7 +30,7 @@ from edgetfm.models._rope import NAMES, RotaryWords, read_rotary, read_sizes
 
 
 @dataclass(frozen=True)
-class MoEConfig(RotaryWords):
+class MoEConfig(RotaryWords, InContext):
     """The sizes of a decoder.
 
     experts: feed-forwards of a layer, each of `inner` units; chosen: how many a token takes.
@@ -68,7 +68,6 @@ class MoEConfig(RotaryWords):
             self,
             counts=("vocabulary", "width", "layers", "heads", "kv_heads", "head_size", "inner",
                     "context", "experts", "chosen"),
-            activations=("activation",),
             divides=(("kv_heads", "heads"),),
             multiples={"head_size": ROTARY_UNITS},
             at_most=(("chosen", "experts"),),
@@ -76,11 +75,6 @@ class MoEConfig(RotaryWords):
 
     norm = "rms"
     norm_place = "pre"
-
-    @property
-    def longest(self) -> int:
-        """The most tokens a text may have."""
-        return self.context
 
     @property
     def sees(self) -> int | None:

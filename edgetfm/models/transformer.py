@@ -28,6 +28,7 @@ from edgetfm.layers.sinusoids import SinusoidalPositions
 from edgetfm.models._config import check_config
 from edgetfm.models._encoder_decoder import (
     TEXT_STAGES,
+    Halves,
     Head,
     TextToText,
     Words,
@@ -52,7 +53,7 @@ POSITIONS = ("sinusoidal", "learned")
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Halves):
     """The sizes of both halves; the paper's base model but for the vocabulary.
 
     context: the longest text to read or write. positions: one of POSITIONS. attention (of the
@@ -96,7 +97,6 @@ class TransformerConfig:
                 *("vocabulary", "width", "layers", "decoder_layers", "heads", "decoder_heads"),
                 *("inner", "decoder_inner", "context", "window", "experts", "chosen"),
             ),
-            activations=("activation",),
             divides=(("heads", "width"), ("decoder_heads", "width")),
             at_most=(("chosen", "experts"),),
             words={"attention": ATTENTIONS, "norm": NORMS, "norm_place": PLACES,
@@ -105,18 +105,8 @@ class TransformerConfig:
         check_head_size(self)
 
     @property
-    def head_size(self) -> int:
-        """The units of a head of the decoder."""
-        return self.width // self.decoder_heads
-
-    @property
     def encoder_context(self) -> int:
         """The longest text to read."""
-        return self.context
-
-    @property
-    def longest(self) -> int:
-        """The most tokens a text to be read may have."""
         return self.context
 
 
