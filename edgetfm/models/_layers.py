@@ -14,7 +14,7 @@ from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.cross_attention import CrossAttention
 from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
-from edgetfm.layers.parts import around, make_norm
+from edgetfm.layers.parts import around, make_feed_forward, make_norm
 from edgetfm.models._family import Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
 from edgetfm.models._past import Past
@@ -43,6 +43,19 @@ class EncoderLayer(nn.Module):
 
         x = around(x, attention, self.attention_norm, self.place, self.dropout)
         return around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
+
+
+def feed_forward_of(c: Any, inner: int, *, sequence_first: bool = False) -> nn.Module:
+    """What the words of a config choose: see `edgetfm.layers.parts`."""
+    return make_feed_forward(
+        c.feed_forward, c.width, inner,
+        activation=c.activation, experts=c.experts, chosen=c.chosen, sequence_first=sequence_first,
+    )  # fmt: skip
+
+
+def last_norm(c: Any) -> nn.Module:
+    """What stands behind the layers: nothing where each has normalized its own sum."""
+    return make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
 
 
 def encoder_layers(

@@ -15,13 +15,7 @@ from torch import Tensor, nn
 from edgetfm.errors import SourceError
 from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
-from edgetfm.layers.parts import (
-    FEED_FORWARDS,
-    NORMS,
-    PLACES,
-    make_feed_forward,
-    make_norm,
-)
+from edgetfm.layers.parts import FEED_FORWARDS, NORMS, PLACES
 from edgetfm.layers.rotary import Rotary
 from edgetfm.layers.sinusoids import SinusoidalPositions
 from edgetfm.models._config import InContext, check_config
@@ -34,6 +28,7 @@ from edgetfm.models._decoder import (
 )
 from edgetfm.models._family import Drop, Family, FromHF, Rename, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._layers import feed_forward_of, last_norm
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 
@@ -115,11 +110,7 @@ def _layer(c: GPTConfig, number: int) -> CausalLayer:
         qkv_bias=True,
         out_bias=True,
     )
-    feed_forward = make_feed_forward(
-        c.feed_forward, c.width, c.inner,
-        activation=c.activation, experts=c.experts, chosen=c.chosen,
-    )  # fmt: skip
-    return CausalLayer(c, attention, feed_forward)
+    return CausalLayer(c, attention, feed_forward_of(c, c.inner))
 
 
 class GPT(CausalModel):
@@ -134,7 +125,7 @@ class GPT(CausalModel):
             self.positions = kind(c.context, c.width)
         self.dropout = nn.Dropout(c.dropout)
         self.layers = nn.ModuleList(_layer(c, i + 1) for i in range(c.layers))
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+        self.norm = last_norm(c)
         self.add_head()
 
     def begun(self, input_ids: Tensor, timeline: Timeline) -> Tensor:

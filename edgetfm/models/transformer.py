@@ -20,7 +20,6 @@ from edgetfm.layers.parts import (
     NORMS,
     PLACES,
     make_attention,
-    make_feed_forward,
     make_norm,
     seen_by,
 )
@@ -44,6 +43,8 @@ from edgetfm.models._layers import (
     LAYER_SHAPES,
     EncoderLayer,
     decoder_layer,
+    feed_forward_of,
+    last_norm,
     sizes_from_hf,
     sizes_to_hf,
 )
@@ -127,21 +128,9 @@ class Placed(nn.Module):
         return out
 
 
-def _feed_forward(c: TransformerConfig, inner: int, *, sequence_first: bool = False) -> nn.Module:
-    return make_feed_forward(
-        c.feed_forward,
-        c.width,
-        inner,
-        activation=c.activation,
-        experts=c.experts,
-        chosen=c.chosen,
-        sequence_first=sequence_first,
-    )
-
-
 def _encoder_layer(c: TransformerConfig) -> EncoderLayer:
     attention = make_attention(c.attention, c.width, c.heads, window=c.window, dropout=0.0)
-    return EncoderLayer(c, attention, _feed_forward(c, c.inner, sequence_first=True))
+    return EncoderLayer(c, attention, feed_forward_of(c, c.inner, sequence_first=True))
 
 
 class Encoder(nn.Module):
@@ -152,7 +141,7 @@ class Encoder(nn.Module):
         self.attention = c.attention
         self.placed = Placed(c)
         self.layers = nn.ModuleList(_encoder_layer(c) for _ in range(c.layers))
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+        self.norm = last_norm(c)
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """[batch, encoder_sequence, width] in and out."""
@@ -171,9 +160,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.placed = Placed(c)
         self.layers = nn.ModuleList(
-            decoder_layer(c, _feed_forward(c, c.decoder_inner)) for _ in range(c.decoder_layers)
+            decoder_layer(c, feed_forward_of(c, c.decoder_inner)) for _ in range(c.decoder_layers)
         )
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+        self.norm = last_norm(c)
 
     def forward(self, x: Tensor, past: Past, masked: Tensor | None) -> Tensor:
         """[batch, sequence, width] in and out."""
