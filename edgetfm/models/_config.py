@@ -15,12 +15,23 @@ DEEPEST = 1_000
 """How many layers a model may have: each is built before its weights are looked for."""
 
 
+class InContext:
+    """A config whose texts are no longer than its `context`."""
+
+    context: int
+
+    @property
+    def longest(self) -> int:
+        """The most tokens a text may have."""
+        return self.context
+
+
 def check_config(
     config: Any,
     *,
     counts: Iterable[str],
-    activations: Iterable[str],
-    divides: Iterable[tuple[str, str]],
+    activations: Iterable[str] = ("activation",),
+    divides: Iterable[tuple[str, str]] = (),
     at_most: Iterable[tuple[str, str]] = (),
     same_length: Iterable[tuple[str, str]] = (),
     multiples: Mapping[str, int] | None = None,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgetfm.errors import SourceError
 from edgetfm.layers.cross_attention import cross_bias
 from edgetfm.layers.linear import Linear
+from edgetfm.models._config import InContext
 from edgetfm.models._family import Stage
 from edgetfm.models._past import Past
 from edgetfm.signature import PAST, PRESENT, TensorSpec
@@ -33,6 +34,18 @@ class Sizes(Protocol):
     def decoder_heads(self) -> int: ...
     @property
     def head_size(self) -> int: ...
+
+
+class Halves(InContext):
+    """A config whose halves are of one width, and whose context is that of the texts it writes."""
+
+    width: int
+    decoder_heads: int
+
+    @property
+    def head_size(self) -> int:
+        """The units of a head of the decoder."""
+        return self.width // self.decoder_heads
 
 
 # --- tensors ------------------------------------------------------------------------------------

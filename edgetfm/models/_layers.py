@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from edgetfm.layers.attention import SelfAttention
 from edgetfm.layers.cross_attention import CrossAttention
-from edgetfm.layers.feed_forward import ACTIVATIONS
+from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
 from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
-from edgetfm.layers.parts import around, make_norm
+from edgetfm.layers.parts import around, make_feed_forward, make_norm
 from edgetfm.models._family import Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
 from edgetfm.models._past import Past
@@ -43,6 +43,36 @@ class EncoderLayer(nn.Module):
 
         x = around(x, attention, self.attention_norm, self.place, self.dropout)
         return around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
+
+
+def feed_forward_of(c: Any, inner: int, *, sequence_first: bool = False) -> nn.Module:
+    """What the words of a config choose: see `edgetfm.layers.parts`."""
+    return make_feed_forward(
+        c.feed_forward, c.width, inner,
+        activation=c.activation, experts=c.experts, chosen=c.chosen, sequence_first=sequence_first,
+    )  # fmt: skip
+
+
+def last_norm(c: Any) -> nn.Module:
+    """What stands behind the layers: nothing where each has normalized its own sum."""
+    return make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+
+
+def encoder_layers(
+    c: Any, count: int, kind: type[SelfAttention] = SelfAttention, *, dropout: float = 0.0
+) -> nn.ModuleList:
+    """So many whose feed-forward is plain; dropout: of the scores.
+
+    c: as of an `EncoderLayer`, with heads, inner and activation.
+    """
+    return nn.ModuleList(
+        EncoderLayer(
+            c,
+            kind(c.width, c.heads, dropout=dropout),
+            FeedForward(c.width, c.inner, c.activation),
+        )
+        for _ in range(count)
+    )
 
 
 class DecoderLayer(nn.Module):
@@ -132,8 +162,7 @@ LAYER_SHAPES = (
 """How they are stored here."""
 
 
-_SIZES = {
-    "vocabulary": "vocab_size",
+HALVES = {
     "width": "d_model",
     "layers": "encoder_layers",
     "decoder_layers": "decoder_layers",
@@ -142,7 +171,8 @@ _SIZES = {
     "inner": "encoder_ffn_dim",
     "decoder_inner": "decoder_ffn_dim",
 }
-"""Sizes by our names -> by Hugging Face's."""
+"""Sizes of an encoder and a decoder by our names -> by Hugging Face's."""
+_SIZES = {"vocabulary": "vocab_size", **HALVES}
 
 
 def sizes_from_hf(read: Reader) -> dict[str, Any]:

@@ -105,9 +105,13 @@ def whole_inputs(encoder_inputs: Specs) -> Specs:
     return lambda c, task: (*encoder_inputs(c, task), *texts)
 
 
-def stages(inputs: Specs, outputs: Specs) -> tuple[Stage, ...]:
-    """Both graphs; inputs, outputs: of the encoder's, which is the module's `encoder_stage`."""
+def _read(c: Any, task: str) -> tuple[TensorSpec, ...]:
+    return (TensorSpec("last_hidden_state", "float32", ("batch", c.encoder_context, c.width)),)
+
+
+def stages(inputs: Specs) -> tuple[Stage, ...]:
+    """Both graphs; inputs: of the encoder's, which is the module's `encoder_stage`."""
     return (
-        Stage(ENCODER, lambda module: module.encoder_stage, inputs, outputs),
+        Stage(ENCODER, lambda module: module.encoder_stage, inputs, _read),
         Stage(DECODER, lambda module: module.decoder_stage, step_inputs, decoder_outputs),
     )

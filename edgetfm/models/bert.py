@@ -23,7 +23,6 @@ from edgetfm.layers.parts import (
     PLACES,
     around,
     make_attention,
-    make_feed_forward,
     make_norm,
     seen_by,
 )
@@ -33,6 +32,7 @@ from edgetfm.layers.sinusoids import sinusoids
 from edgetfm.models._config import check_config
 from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._layers import feed_forward_of, last_norm
 from edgetfm.signature import TensorSpec
 
 
@@ -163,10 +163,7 @@ class Layer(nn.Module):
             c.attention, c.width, c.heads, window=c.window, dropout=c.attention_dropout
         )
         self.attention_norm = make_norm(c.norm, c.width, c.eps)
-        self.feed_forward = make_feed_forward(
-            c.feed_forward, c.width, c.inner,
-            activation=c.activation, experts=c.experts, chosen=c.chosen, sequence_first=True,
-        )  # fmt: skip
+        self.feed_forward = feed_forward_of(c, c.inner, sequence_first=True)
         self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
@@ -191,7 +188,7 @@ class Bert(nn.Module):
         if c.distance_buckets:
             self.distances = RelativeBias(c.heads, c.longest, c.distance_buckets)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+        self.norm = last_norm(c)
         if task == "fill-mask":
             self.decoder = TokenDecoder(
                 c.width, c.vocabulary, c.decoder_activation, eps=c.eps, tied=c.tied

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from edgetfm.layers.residual_stem import ResidualStem
 from edgetfm.models._config import check_config
-from edgetfm.models._encoder_decoder import cache_of, check_head_size, whole_outputs
+from edgetfm.models._encoder_decoder import Halves, cache_of, check_head_size, whole_outputs
 from edgetfm.models._family import Family
+from edgetfm.models._picture import picture_inputs
 from edgetfm.models._sense_to_text import SenseToText, stages, whole_inputs
 from edgetfm.models.vit import ViT, ViTConfig
-from edgetfm.signature import TensorSpec
 
 
 @dataclass(frozen=True)
-class CaptionerConfig:
+class CaptionerConfig(Halves):
     """The sizes of both halves; image_size and patch_size are (height, width) in pixels.
 
     context: the most tokens of a caption. stem, widths, depths: of the `ResidualStem` that patches
@@ -57,7 +57,6 @@ class CaptionerConfig:
                 *("heads", "decoder_heads", "inner", "decoder_inner", "context", "stem"),
                 *(("widths", "depths") if self.widths else ()),
             ),
-            activations=("activation",),
             divides=(
                 ("heads", "width"),
                 ("decoder_heads", "width"),
@@ -74,11 +73,6 @@ class CaptionerConfig:
     tied = True
 
     @property
-    def head_size(self) -> int:
-        """The units of a head of the decoder."""
-        return self.width // self.decoder_heads
-
-    @property
     def shrink(self) -> int:
         """How many pixels along each side are one place of what patches are cut from."""
         return 2 * 2 ** len(self.widths) if self.widths else 1
@@ -87,11 +81,6 @@ class CaptionerConfig:
     def encoder_context(self) -> int:
         """The tokens of a picture."""
         return self.reader.tokens
-
-    @property
-    def longest(self) -> int:
-        """The most tokens of a caption."""
-        return self.context
 
     @property
     def reader(self) -> ViTConfig:
@@ -148,21 +137,13 @@ class Captioner(SenseToText):
         return self.told(self.encoder(pixel_values)["last_hidden_state"], decoder_input_ids)
 
 
-def _encoder_inputs(c: CaptionerConfig, task: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("pixel_values", "float32", ("batch", c.channels, *c.image_size)),)
-
-
-def _encoder_outputs(c: CaptionerConfig, task: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("last_hidden_state", "float32", ("batch", c.encoder_context, c.width)),)
-
-
 FAMILY = Family(
     name="captioner",
     tasks=("image-to-text",),
     config=CaptionerConfig,
     build=Captioner,
-    inputs=whole_inputs(_encoder_inputs),
+    inputs=whole_inputs(picture_inputs),
     outputs=whole_outputs,
     cache=cache_of,
-    stages=stages(_encoder_inputs, _encoder_outputs),
+    stages=stages(picture_inputs),
 )

@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgetfm.layers.attention import MASKED, SelfAttention, mask_bias
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.layers.attention import MASKED, mask_bias
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.pooling import normalize
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
-from edgetfm.models._layers import EncoderLayer
+from edgetfm.models._layers import encoder_layers
+from edgetfm.models._picture import InPatches
 from edgetfm.signature import TensorSpec
 
 LARGEST_SCALE = math.log(100)
@@ -31,7 +32,7 @@ LARGEST_SCALE = math.log(100)
 
 
 @dataclass(frozen=True)
-class CLIPConfig:
+class CLIPConfig(InContext, InPatches):
     """The sizes of both encoders; image_size and patch_size are (height, width) in pixels.
 
     context: the most tokens of a text. end: the id of the token that ends a text, whose vector is
@@ -67,7 +68,6 @@ class CLIPConfig:
                 *("image_size", "patch_size", "vocabulary", "context", "projection"),
                 *(f"{half}_{size}" for half in ("image", "text") for size in sizes),
             ),
-            activations=("activation",),
             divides=(
                 ("image_heads", "image_width"),
                 ("text_heads", "text_width"),
@@ -77,30 +77,13 @@ class CLIPConfig:
             choices={"channels": (1, 3)},
         )
 
-    @property
-    def longest(self) -> int:
-        """The most tokens of a text."""
-        return self.context
-
-    @property
-    def patches(self) -> int:
-        """How many patches a picture has."""
-        (height, width), (down, across) = self.image_size, self.patch_size
-        return (height // down) * (width // across)
-
 
 def _layers(c: CLIPConfig, half: str) -> nn.ModuleList:
     """The layers of one encoder, normalized before."""
-    width, count, heads, inner = (
-        getattr(c, f"{half}_{size}") for size in ("width", "layers", "heads", "inner")
-    )
-    sizes = SimpleNamespace(
-        width=width, norm="layer", norm_place="pre", eps=c.eps, dropout=c.dropout
-    )
-    return nn.ModuleList(
-        EncoderLayer(sizes, SelfAttention(width, heads), FeedForward(width, inner, c.activation))
-        for _ in range(count)
-    )
+    words = {"activation": c.activation, "eps": c.eps, "dropout": c.dropout}
+    own = {size: getattr(c, f"{half}_{size}") for size in ("width", "layers", "heads", "inner")}
+    sizes = SimpleNamespace(norm="layer", norm_place="pre", **words, **own)
+    return encoder_layers(sizes, sizes.layers)
 
 
 class ImageEncoder(nn.Module):

@@ -30,6 +30,8 @@ from edgetfm.layers.residual_stem import BLOCKS, REDUCTION, ResidualStem
 from edgetfm.models._config import check_config
 from edgetfm.models._family import Drop, Family, FromHF, Rename, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._layers import HALVES
+from edgetfm.models._picture import FREE, picture_inputs
 from edgetfm.signature import TensorSpec
 
 ANCHORS = ("learned", "grid")
@@ -37,7 +39,6 @@ REACH = 0.25
 """How far around where it looks a head reaches at first, as a share of a query's box."""
 LEAST = 0.05
 """What a reach is never below, as a share of a picture."""
-FREE = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,6 @@ class DetrConfig:
                 *("queries", "width", "layers", "decoder_layers", "heads", "decoder_heads"),
                 *("inner", "decoder_inner", "stem", "widths", "depths", "channels", "labels"),
             ),
-            activations=("activation",),
             divides=(("heads", "width"), ("decoder_heads", "width")),
             same_length=(("widths", "depths"),),
             multiples={"width": 4} | ({"widths": REDUCTION} if self.block == BLOCKS[1] else {}),
@@ -217,11 +217,6 @@ class Detr(nn.Module):
         return self.classifier(x), better if box is None else box + better
 
 
-def _inputs(c: DetrConfig, task: str) -> tuple[TensorSpec, ...]:
-    sides: tuple[int | str, ...] = ("height", "width") if c.image_size == FREE else c.image_size
-    return (TensorSpec("pixel_values", "float32", ("batch", c.channels, *sides)),)
-
-
 def _outputs(c: DetrConfig, task: str) -> tuple[TensorSpec, ...]:
     return (
         TensorSpec("logits", "float32", ("batch", c.queries, c.labels + 1)),
@@ -229,17 +224,7 @@ def _outputs(c: DetrConfig, task: str) -> tuple[TensorSpec, ...]:
     )
 
 
-_SIZES = {
-    "queries": "num_queries",
-    "width": "d_model",
-    "layers": "encoder_layers",
-    "decoder_layers": "decoder_layers",
-    "heads": "encoder_attention_heads",
-    "decoder_heads": "decoder_attention_heads",
-    "inner": "encoder_ffn_dim",
-    "decoder_inner": "decoder_ffn_dim",
-    "channels": "num_channels",
-}
+_SIZES = {"queries": "num_queries", **HALVES, "channels": "num_channels"}
 """Sizes by our names -> by Hugging Face's."""
 
 
@@ -294,7 +279,7 @@ FAMILY = Family(
     tasks=("object-detection",),
     config=DetrConfig,
     build=Detr,
-    inputs=_inputs,
+    inputs=picture_inputs,
     outputs=_outputs,
     from_hf=FromHF(
         model_types=("detr",),

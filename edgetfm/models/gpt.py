@@ -10,40 +10,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError
 from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
-from edgetfm.layers.linear import Linear
-from edgetfm.layers.parts import (
-    FEED_FORWARDS,
-    NORMS,
-    PLACES,
-    around,
-    make_feed_forward,
-    make_norm,
-)
+from edgetfm.layers.parts import FEED_FORWARDS, NORMS, PLACES
 from edgetfm.layers.rotary import Rotary
 from edgetfm.layers.sinusoids import SinusoidalPositions
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._decoder import (
-    answer,
+    CausalLayer,
+    CausalModel,
     cache_of,
     decoder_inputs,
     decoder_outputs,
-    kept_rows,
-    past_of,
 )
 from edgetfm.models._family import Drop, Family, FromHF, Rename, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._layers import feed_forward_of, last_norm
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 
 
 @dataclass(frozen=True)
-class GPTConfig:
+class GPTConfig(InContext):
     """The sizes of a decoder, and the words that choose its parts.
 
     context: the most tokens, prompt and answer together. scaled: whether scores are divided by
@@ -86,7 +77,6 @@ class GPTConfig:
             self,
             counts=("vocabulary", "width", "layers", "heads", "inner", "context", "experts",
                     "chosen"),
-            activations=("activation",),
             divides=(("heads", "width"), ("kv_heads", "heads")),
             at_most=(("chosen", "experts"),),
             words={"attention": ("dense",), "norm": NORMS, "norm_place": PLACES,
@@ -104,107 +94,51 @@ class GPTConfig:
         return self.width // self.heads
 
     @property
-    def longest(self) -> int:
-        """The most tokens a text may have."""
-        return self.context
-
-    @property
     def sees(self) -> None:
         """A token sees all tokens before it."""
         return None
 
 
-class Layer(nn.Module):
-    """Attention and feed-forward, each added to its input, normalized before or after."""
-
-    def __init__(self, c: GPTConfig, number: int) -> None:
-        super().__init__()
-        self.place = c.norm_place
-        self.attention_norm = make_norm(c.norm, c.width, c.eps)
-        scale = c.head_size**-0.5 if c.scaled else 1.0
-        self.attention = GroupedQueryAttention(
-            c.width,
-            c.heads,
-            c.kv_heads,
-            c.head_size,
-            scale=scale / number if c.scaled_by_layer else scale,
-            qkv_bias=True,
-            out_bias=True,
-        )
-        self.feed_forward_norm = make_norm(c.norm, c.width, c.eps)
-        self.feed_forward = make_feed_forward(
-            c.feed_forward, c.width, c.inner,
-            activation=c.activation, experts=c.experts, chosen=c.chosen,
-        )  # fmt: skip
-        self.dropout = nn.Dropout(c.dropout)
-
-    def forward(
-        self, x: Tensor, timeline: Timeline, past: Cache, tables: Cache | None
-    ) -> tuple[Tensor, Cache]:
-        """`x` is [batch, sequence, width]."""
-        present = past
-
-        def attention(x: Tensor) -> Tensor:
-            nonlocal present
-            mixed: Tensor
-            mixed, present = self.attention(x, timeline, past, tables)
-            return mixed
-
-        x = around(x, attention, self.attention_norm, self.place, self.dropout)
-        x = around(x, self.feed_forward, self.feed_forward_norm, self.place, self.dropout)
-        return x, present
+def _layer(c: GPTConfig, number: int) -> CausalLayer:
+    scale = c.head_size**-0.5 if c.scaled else 1.0
+    attention = GroupedQueryAttention(
+        c.width,
+        c.heads,
+        c.kv_heads,
+        c.head_size,
+        scale=scale / number if c.scaled_by_layer else scale,
+        qkv_bias=True,
+        out_bias=True,
+    )
+    return CausalLayer(c, attention, feed_forward_of(c, c.inner))
 
 
-class GPT(nn.Module):
-    """The decoder with its head: tokens and a past to logits and a longer past."""
-
-    cos: Tensor
-    sin: Tensor
+class GPT(CausalModel):
+    """The decoder; its tokens stand where a table says, or turn."""
 
     def __init__(self, c: GPTConfig, task: str) -> None:
-        super().__init__()
-        self.config = c
-        self.words = nn.Embedding(c.vocabulary, c.width)
+        super().__init__(c)
         if c.positions == "rotary":
-            cos, sin = Rotary().tables(c.head_size, c.context)
-            self.register_buffer("cos", cos, persistent=False)
-            self.register_buffer("sin", sin, persistent=False)
+            self.add_tables(Rotary())
         else:
             kind = nn.Embedding if c.positions == "learned" else SinusoidalPositions
             self.positions = kind(c.context, c.width)
         self.dropout = nn.Dropout(c.dropout)
-        self.layers = nn.ModuleList(Layer(c, i + 1) for i in range(c.layers))
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
-        if not c.tied:
-            self.head = Linear(c.width, c.vocabulary, bias=False)
+        self.layers = nn.ModuleList(_layer(c, i + 1) for i in range(c.layers))
+        self.norm = last_norm(c)
+        self.add_head()
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        past_key_values: dict[str, Tensor] | None = None,
-        num_logits_to_keep: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`.
-
-        Without a past the tokens are whole texts, and without a number all logits are given.
-        """
-        c = self.config
-        timeline = Timeline.of_mask(attention_mask)
-        sequence = input_ids.shape[1]
-        x, tables = self.words(input_ids), None
-        if c.positions == "rotary":
-            tables = (self.cos, self.sin)
-        else:
-            x = x + self.positions(timeline.places(sequence))
+    def begun(self, input_ids: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, sequence, width]."""
+        x: Tensor = self.words(input_ids)
+        if self.config.positions != "rotary":
+            x = x + self.positions(timeline.places(input_ids.shape[1]))
         x = self.dropout(x)
-        presents = []
-        for layer, past in zip(self.layers, past_of(past_key_values, c, input_ids), strict=True):
-            x, present = layer(x, timeline, past, tables)
-            presents.append(present)
-        x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
-        logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
-        return answer(logits, presents)
+        return x
+
+    def tables(self, layer: nn.Module) -> Cache | None:
+        """None unless the tokens turn."""
+        return (self.cos, self.sin) if self.config.positions == "rotary" else None
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> GPTConfig:

@@ -11,31 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edgetfm.errors import SourceError
 from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
 from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
-from edgetfm.layers.linear import Linear
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.rotary import ROTARY_UNITS, Rotary
-from edgetfm.models._config import check_config
-from edgetfm.models._decoder import (
-    answer,
-    cache_of,
-    decoder_inputs,
-    decoder_outputs,
-    kept_rows,
-    past_of,
-)
+from edgetfm.models._config import InContext, check_config
+from edgetfm.models._decoder import CausalModel, cache_of, decoder_inputs, decoder_outputs
 from edgetfm.models._family import AddOne, Family, FromHF, Pack, Rename, Transpose, When
 from edgetfm.models._hf import Reader
 from edgetfm.models._rope import NAMES, RotaryWords, read_rotary, read_sizes
 
 
 @dataclass(frozen=True)
-class LlamaConfig(RotaryWords):
+class LlamaConfig(RotaryWords, InContext):
     """The sizes of a decoder.
 
     context: the most tokens, prompt and answer together. kinds: a letter a layer, `l` for local,
@@ -79,7 +70,6 @@ class LlamaConfig(RotaryWords):
             self,
             counts=("vocabulary", "width", "layers", "heads", "kv_heads", "head_size", "inner",
                     "context"),
-            activations=("activation",),
             divides=(("kv_heads", "heads"),),
             multiples={"head_size": ROTARY_UNITS},
         )  # fmt: skip
@@ -88,11 +78,6 @@ class LlamaConfig(RotaryWords):
                 f"kinds is {self.kinds!r}, but window is 0: expected how many tokens local layers "
                 "see, or kinds without l"
             )
-
-    @property
-    def longest(self) -> int:
-        """The most tokens a text may have."""
-        return self.context
 
     @property
     def sees(self) -> int | None:
@@ -138,57 +123,30 @@ class Layer(nn.Module):
         return x, present
 
 
-class Llama(nn.Module):
-    """The decoder with its head: tokens and a past to logits and a longer past."""
+class Llama(CausalModel):
+    """The decoder; its local layers may have tables of their own."""
 
-    cos: Tensor
-    sin: Tensor
     local_cos: Tensor
     local_sin: Tensor
 
     def __init__(self, c: LlamaConfig, task: str) -> None:
-        super().__init__()
-        self.config = c
-        self.words = nn.Embedding(c.vocabulary, c.width)
+        super().__init__(c)
         self.layers = nn.ModuleList(Layer(c, c.is_local(i)) for i in range(c.layers))
         self.norm = RMSNorm(c.width, c.eps)
-        if not c.tied:
-            self.head = Linear(c.width, c.vocabulary, bias=False)
-        self._add_tables("", c.rotary)
+        self.add_head()
+        self.add_tables(c.rotary)
         if c.rope_local_base:
-            self._add_tables("local_", Rotary(c.rope_local_base))
+            self.add_tables(Rotary(c.rope_local_base), "local_")
 
-    def _add_tables(self, prefix: str, rotary: Rotary) -> None:
-        cos, sin = rotary.tables(self.config.head_size, self.config.context)
-        self.register_buffer(f"{prefix}cos", cos, persistent=False)
-        self.register_buffer(f"{prefix}sin", sin, persistent=False)
+    def begun(self, input_ids: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, sequence, width]."""
+        x: Tensor = self.words(input_ids)
+        return x * self.config.embedding_scale if self.config.embedding_scale != 1.0 else x
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        past_key_values: dict[str, Tensor] | None = None,
-        num_logits_to_keep: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`.
-
-        Without a past the tokens are whole texts, and without a number all logits are given.
-        """
-        c = self.config
-        timeline = Timeline.of_mask(attention_mask)
-        x = self.words(input_ids)
-        if c.embedding_scale != 1.0:
-            x = x * c.embedding_scale
-        presents = []
-        pasts = past_of(past_key_values, c, input_ids)
-        for layer, past in zip(self.layers, pasts, strict=True):
-            local = layer.local and c.rope_local_base
-            tables = (self.local_cos, self.local_sin) if local else (self.cos, self.sin)
-            x, present = layer(x, timeline, past, tables)
-            presents.append(present)
-        x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
-        logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
-        return answer(logits, presents)
+    def tables(self, layer: nn.Module) -> Cache:
+        """Those of local layers, if they have any, or of all."""
+        local = layer.local and self.config.rope_local_base
+        return (self.local_cos, self.local_sin) if local else (self.cos, self.sin)
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> LlamaConfig:

@@ -20,7 +20,7 @@ from edgetfm.layers.grouped_query import Timeline
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.memory import Memory, MemoryAttention, alibi
 from edgetfm.models._config import check_config
-from edgetfm.models._decoder import kept_rows
+from edgetfm.models._decoder import CausalLayer, kept_rows
 from edgetfm.models._family import Family
 from edgetfm.signature import KEEP, PAST, PRESENT, UNBOUNDED, TensorSpec
 
@@ -53,9 +53,10 @@ class MemoryConfig:
             self,
             counts=("vocabulary", "width", "layers", "heads", "inner", "memory", "segment",
                     "kept"),
-            activations=("activation",),
-            divides=(),
         )  # fmt: skip
+
+    norm = "layer"
+    norm_place = "pre"
 
     @property
     def kept(self) -> int:
@@ -68,25 +69,9 @@ class MemoryConfig:
         return self.segment
 
 
-class Layer(nn.Module):
-    """Attention and feed-forward, each of its normalized input and added to it."""
-
-    def __init__(self, c: MemoryConfig) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.attention = MemoryAttention(c.width, c.heads, c.kept, c.eps)
-        self.feed_forward_norm = nn.LayerNorm(c.width, eps=c.eps)
-        self.feed_forward = FeedForward(c.width, c.inner, c.activation)
-        self.dropout = nn.Dropout(c.dropout)
-
-    def forward(
-        self, x: Tensor, bias: Tensor, memory: Memory, past: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`x` is [batch, sequence, width], `past` [batch, slots, kept]."""
-        mixed, present = self.attention(self.attention_norm(x), bias, memory, past)
-        x = x + self.dropout(mixed)
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return x, present
+def _layer(c: MemoryConfig) -> CausalLayer:
+    attention = MemoryAttention(c.width, c.heads, c.kept, c.eps)
+    return CausalLayer(c, attention, FeedForward(c.width, c.inner, c.activation))
 
 
 class MemoryDecoder(nn.Module):
@@ -98,7 +83,7 @@ class MemoryDecoder(nn.Module):
         self.words = nn.Embedding(c.vocabulary, c.width)
         self.dropout = nn.Dropout(c.dropout)
         self.distances = nn.Parameter(alibi(c.heads, c.memory))
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.layers = nn.ModuleList(_layer(c) for _ in range(c.layers))
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         if not c.tied:
             self.head = Linear(c.width, c.vocabulary, bias=False)

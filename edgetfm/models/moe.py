@@ -9,23 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edgetfm.layers.experts import MixtureOfExperts
 from edgetfm.layers.feed_forward import ACTIVATIONS, GatedFeedForward
-from edgetfm.layers.grouped_query import Cache, GroupedQueryAttention, Timeline
-from edgetfm.layers.linear import Linear
+from edgetfm.layers.grouped_query import GroupedQueryAttention, Timeline
 from edgetfm.layers.norms import RMSNorm
 from edgetfm.layers.rotary import ROTARY_UNITS
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._decoder import (
-    answer,
+    CausalLayer,
+    CausalModel,
     cache_of,
     decoder_inputs,
     decoder_outputs,
-    kept_rows,
-    past_of,
 )
 from edgetfm.models._family import Family, FromHF, Pack, Rename, Transpose
 from edgetfm.models._hf import Reader
@@ -33,7 +30,7 @@ from edgetfm.models._rope import NAMES, RotaryWords, read_rotary, read_sizes
 
 
 @dataclass(frozen=True)
-class MoEConfig(RotaryWords):
+class MoEConfig(RotaryWords, InContext):
     """The sizes of a decoder.
 
     experts: feed-forwards of a layer, each of `inner` units; chosen: how many a token takes.
@@ -71,16 +68,13 @@ class MoEConfig(RotaryWords):
             self,
             counts=("vocabulary", "width", "layers", "heads", "kv_heads", "head_size", "inner",
                     "context", "experts", "chosen"),
-            activations=("activation",),
             divides=(("kv_heads", "heads"),),
             multiples={"head_size": ROTARY_UNITS},
             at_most=(("chosen", "experts"),),
         )  # fmt: skip
 
-    @property
-    def longest(self) -> int:
-        """The most tokens a text may have."""
-        return self.context
+    norm = "rms"
+    norm_place = "pre"
 
     @property
     def sees(self) -> int | None:
@@ -88,72 +82,31 @@ class MoEConfig(RotaryWords):
         return self.window or None
 
 
-class Layer(nn.Module):
-    """Attention and the experts, each of its normalized input and added to it."""
-
-    def __init__(self, c: MoEConfig) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(c.width, c.eps)
-        self.attention = GroupedQueryAttention(
-            c.width, c.heads, c.kv_heads, c.head_size, scale=c.head_size**-0.5, window=c.window
-        )
-        self.feed_forward_norm = RMSNorm(c.width, c.eps)
-        self.feed_forward = MixtureOfExperts(
-            c.width, c.experts, c.chosen, lambda: GatedFeedForward(c.width, c.inner, c.activation)
-        )
-        self.dropout = nn.Dropout(c.dropout)
-
-    def forward(
-        self, x: Tensor, timeline: Timeline, past: Cache, tables: Cache
-    ) -> tuple[Tensor, Cache]:
-        """`x` is [batch, sequence, width]."""
-        mixed, present = self.attention(self.attention_norm(x), timeline, past, tables)
-        x = x + self.dropout(mixed)
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        return x, present
+def _layer(c: MoEConfig) -> CausalLayer:
+    attention = GroupedQueryAttention(
+        c.width, c.heads, c.kv_heads, c.head_size, scale=c.head_size**-0.5, window=c.window
+    )
+    experts = MixtureOfExperts(
+        c.width, c.experts, c.chosen, lambda: GatedFeedForward(c.width, c.inner, c.activation)
+    )
+    return CausalLayer(c, attention, experts)
 
 
-class MoE(nn.Module):
-    """The decoder with its head: tokens and a past to logits and a longer past."""
-
-    cos: Tensor
-    sin: Tensor
+class MoE(CausalModel):
+    """The decoder; in training its embeddings are dropped too."""
 
     def __init__(self, c: MoEConfig, task: str) -> None:
-        super().__init__()
-        self.config = c
-        self.words = nn.Embedding(c.vocabulary, c.width)
+        super().__init__(c)
         self.dropout = nn.Dropout(c.dropout)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.layers = nn.ModuleList(_layer(c) for _ in range(c.layers))
         self.norm = RMSNorm(c.width, c.eps)
-        if not c.tied:
-            self.head = Linear(c.width, c.vocabulary, bias=False)
-        cos, sin = c.rotary.tables(c.head_size, c.context)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.add_head()
+        self.add_tables(c.rotary)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        past_key_values: dict[str, Tensor] | None = None,
-        num_logits_to_keep: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The inputs and outputs are those of `decoder_inputs` and `decoder_outputs`.
-
-        Without a past the tokens are whole texts, and without a number all logits are given.
-        """
-        c = self.config
-        timeline = Timeline.of_mask(attention_mask)
-        x = self.dropout(self.words(input_ids))
-        presents = []
-        pasts = past_of(past_key_values, c, input_ids)
-        for layer, past in zip(self.layers, pasts, strict=True):
-            x, present = layer(x, timeline, past, (self.cos, self.sin))
-            presents.append(present)
-        x = self.norm(kept_rows(x, timeline, num_logits_to_keep))
-        logits = torch.matmul(x, self.words.weight.t()) if c.tied else self.head(x)
-        return answer(logits, presents)
+    def begun(self, input_ids: Tensor, timeline: Timeline) -> Tensor:
+        """[batch, sequence, width]."""
+        x: Tensor = self.dropout(super().begun(input_ids, timeline))
+        return x
 
 
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> MoEConfig:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgetfm.layers.attention import SelfAttention, mask_bias
+from edgetfm.layers.attention import mask_bias
 from edgetfm.layers.convolution import TimeConvolution
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.sinusoids import sinusoids
-from edgetfm.models._config import check_config
+from edgetfm.models._config import InContext, check_config
 from edgetfm.models._family import Family
-from edgetfm.models._layers import EncoderLayer
+from edgetfm.models._layers import encoder_layers
+from edgetfm.models._picture import InPatches
 from edgetfm.senses import SENSES_MASK
 from edgetfm.signature import TensorSpec
 
@@ -29,7 +30,7 @@ SENSES = ("text", "image", "audio")
 
 
 @dataclass(frozen=True)
-class MultimodalConfig:
+class MultimodalConfig(InContext, InPatches):
     """The sizes of all encoders; image_size and patch_size are (height, width) in pixels.
 
     layers: of the fusion; text_layers, image_layers, audio_layers: of each encoder. context: the
@@ -63,7 +64,6 @@ class MultimodalConfig:
                 *("image_size", "patch_size", "vocabulary", "width", "layers", "heads", "inner"),
                 *("context", "mels", "frames", "labels"),
             ),
-            activations=("activation",),
             divides=(("heads", "width"), ("patch_size", "image_size")),
             choices={"channels": (1, 3)},
         )
@@ -75,27 +75,9 @@ class MultimodalConfig:
     convolutions = ()
     letters = False
 
-    @property
-    def longest(self) -> int:
-        """The most tokens of a text."""
-        return self.context
-
-    @property
-    def patches(self) -> int:
-        """How many patches a picture has."""
-        (height, width), (down, across) = self.image_size, self.patch_size
-        return (height // down) * (width // across)
-
 
 def _layers(c: MultimodalConfig, count: int) -> nn.ModuleList:
-    return nn.ModuleList(
-        EncoderLayer(
-            c,
-            SelfAttention(c.width, c.heads, dropout=c.dropout),
-            FeedForward(c.width, c.inner, c.activation),
-        )
-        for _ in range(count)
-    )
+    return encoder_layers(c, count, dropout=c.dropout)
 
 
 class TextEncoder(nn.Module):

@@ -13,18 +13,16 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgetfm.layers.attention import SelfAttention
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.image_positions import grid_positions
 from edgetfm.layers.linear import Linear
 from edgetfm.layers.parts import NORMS, PLACES
 from edgetfm.layers.residual_stem import Block, Convolution
 from edgetfm.models._config import check_config
 from edgetfm.models._family import Family
-from edgetfm.models._layers import EncoderLayer
+from edgetfm.models._layers import encoder_layers
+from edgetfm.models._picture import FREE, picture_inputs
 from edgetfm.signature import TensorSpec
-
-FREE = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,6 @@ class SegmenterConfig:
                 *("patch_size", "width", "layers", "heads", "inner", "detail"),
                 *("channels", "labels"),
             ),
-            activations=("activation",),
             divides=(
                 ("heads", "width"),
                 ("detail", "patch_size"),
@@ -96,12 +93,7 @@ class Segmenter(nn.Module):
         self.stem = nn.ModuleList(Block("basic", a, b, 2, early=False) for a, b in pairwise(sizes))
         rest = c.patch_size // c.halved
         self.patches = nn.Conv2d(sizes[-1], c.width, rest, rest)
-        self.layers = nn.ModuleList(
-            EncoderLayer(
-                c, SelfAttention(c.width, c.heads), FeedForward(c.width, c.inner, c.activation)
-            )
-            for _ in range(c.layers)
-        )
+        self.layers = encoder_layers(c, c.layers)
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         self.activation = ACTIVATIONS[c.activation]
         if c.stem:
@@ -151,11 +143,6 @@ def spread(x: Tensor, rows: int, columns: int, side: int) -> Tensor:
     return x.reshape(batch, -1, rows * side, columns * side)
 
 
-def _inputs(c: SegmenterConfig, task: str) -> tuple[TensorSpec, ...]:
-    sides: tuple[int | str, ...] = ("height", "width") if c.image_size == FREE else c.image_size
-    return (TensorSpec("pixel_values", "float32", ("batch", c.channels, *sides)),)
-
-
 def _outputs(c: SegmenterConfig, task: str) -> tuple[TensorSpec, ...]:
     sides: tuple[int | str, ...] = ("rows", "columns")
     if c.image_size != FREE:
@@ -168,6 +155,6 @@ FAMILY = Family(
     tasks=("image-segmentation",),
     config=SegmenterConfig,
     build=Segmenter,
-    inputs=_inputs,
+    inputs=picture_inputs,
     outputs=_outputs,
 )

@@ -72,8 +72,6 @@ class T5Config:
                 *("vocabulary", "width", "layers", "decoder_layers", "heads", "head_size"),
                 *("inner", "buckets", "furthest", "context", "encoder_context"),
             ),
-            activations=("activation",),
-            divides=(),
         )
         check_head_size(self)
         if self.buckets < 4 or self.furthest <= self.buckets // 2:

@@ -20,7 +20,6 @@ from edgetfm.layers.parts import (
     NORMS,
     PLACES,
     make_attention,
-    make_feed_forward,
     make_norm,
     seen_by,
 )
@@ -28,6 +27,7 @@ from edgetfm.layers.sinusoids import SinusoidalPositions
 from edgetfm.models._config import check_config
 from edgetfm.models._encoder_decoder import (
     TEXT_STAGES,
+    Halves,
     Head,
     TextToText,
     Words,
@@ -43,6 +43,8 @@ from edgetfm.models._layers import (
     LAYER_SHAPES,
     EncoderLayer,
     decoder_layer,
+    feed_forward_of,
+    last_norm,
     sizes_from_hf,
     sizes_to_hf,
 )
@@ -52,7 +54,7 @@ POSITIONS = ("sinusoidal", "learned")
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Halves):
     """The sizes of both halves; the paper's base model but for the vocabulary.
 
     context: the longest text to read or write. positions: one of POSITIONS. attention (of the
@@ -96,7 +98,6 @@ class TransformerConfig:
                 *("vocabulary", "width", "layers", "decoder_layers", "heads", "decoder_heads"),
                 *("inner", "decoder_inner", "context", "window", "experts", "chosen"),
             ),
-            activations=("activation",),
             divides=(("heads", "width"), ("decoder_heads", "width")),
             at_most=(("chosen", "experts"),),
             words={"attention": ATTENTIONS, "norm": NORMS, "norm_place": PLACES,
@@ -105,18 +106,8 @@ class TransformerConfig:
         check_head_size(self)
 
     @property
-    def head_size(self) -> int:
-        """The units of a head of the decoder."""
-        return self.width // self.decoder_heads
-
-    @property
     def encoder_context(self) -> int:
         """The longest text to read."""
-        return self.context
-
-    @property
-    def longest(self) -> int:
-        """The most tokens a text to be read may have."""
         return self.context
 
 
@@ -137,21 +128,9 @@ class Placed(nn.Module):
         return out
 
 
-def _feed_forward(c: TransformerConfig, inner: int, *, sequence_first: bool = False) -> nn.Module:
-    return make_feed_forward(
-        c.feed_forward,
-        c.width,
-        inner,
-        activation=c.activation,
-        experts=c.experts,
-        chosen=c.chosen,
-        sequence_first=sequence_first,
-    )
-
-
 def _encoder_layer(c: TransformerConfig) -> EncoderLayer:
     attention = make_attention(c.attention, c.width, c.heads, window=c.window, dropout=0.0)
-    return EncoderLayer(c, attention, _feed_forward(c, c.inner, sequence_first=True))
+    return EncoderLayer(c, attention, feed_forward_of(c, c.inner, sequence_first=True))
 
 
 class Encoder(nn.Module):
@@ -162,7 +141,7 @@ class Encoder(nn.Module):
         self.attention = c.attention
         self.placed = Placed(c)
         self.layers = nn.ModuleList(_encoder_layer(c) for _ in range(c.layers))
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+        self.norm = last_norm(c)
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """[batch, encoder_sequence, width] in and out."""
@@ -181,9 +160,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.placed = Placed(c)
         self.layers = nn.ModuleList(
-            decoder_layer(c, _feed_forward(c, c.decoder_inner)) for _ in range(c.decoder_layers)
+            decoder_layer(c, feed_forward_of(c, c.decoder_inner)) for _ in range(c.decoder_layers)
         )
-        self.norm = make_norm(c.norm, c.width, c.eps) if c.norm_place == "pre" else nn.Identity()
+        self.norm = last_norm(c)
 
     def forward(self, x: Tensor, past: Past, masked: Tensor | None) -> Tensor:
         """[batch, sequence, width] in and out."""

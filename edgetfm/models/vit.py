@@ -19,11 +19,12 @@ from edgetfm.layers.linear import Linear
 from edgetfm.models._config import check_config
 from edgetfm.models._family import Drop, Family, FromHF, Pack, Rename, SwapAxes, Transpose
 from edgetfm.models._hf import Reader
+from edgetfm.models._picture import InPatches, picture_inputs
 from edgetfm.signature import TensorSpec
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(InPatches):
     """The sizes of an image encoder; image_size and patch_size are (height, width) in pixels.
 
     distillation: a second token beside the class token. teacher: the second token has a
@@ -53,15 +54,8 @@ class ViTConfig:
                 *("image_size", "patch_size", "width", "layers", "heads", "inner", "labels"),
                 "channels",
             ),
-            activations=("activation",),
             divides=(("heads", "width"), ("patch_size", "image_size")),
         )
-
-    @property
-    def patches(self) -> int:
-        """How many patches an image has."""
-        (height, width), (down, across) = self.image_size, self.patch_size
-        return (height // down) * (width // across)
 
     @property
     def tokens(self) -> int:
@@ -143,10 +137,6 @@ class ViT(nn.Module):
         return {"logits": self.classifier(self.norm(x[0]))}
 
 
-def _inputs(c: ViTConfig, task: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("pixel_values", "float32", ("batch", c.channels, *c.image_size)),)
-
-
 def _outputs(c: ViTConfig, task: str) -> tuple[TensorSpec, ...]:
     if task == "image-classification":
         return (TensorSpec("logits", "float32", ("batch", c.labels)),)
@@ -217,7 +207,7 @@ FAMILY = Family(
     tasks=("image-classification", "image-feature-extraction"),
     config=ViTConfig,
     build=ViT,
-    inputs=_inputs,
+    inputs=picture_inputs,
     outputs=_outputs,
     to_hf=_config_to_hf,
     from_hf=FromHF(

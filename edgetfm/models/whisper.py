@@ -14,17 +14,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgetfm.layers.convolution import TimeConvolution
-from edgetfm.layers.feed_forward import ACTIVATIONS, FeedForward
+from edgetfm.layers.feed_forward import ACTIVATIONS
 from edgetfm.layers.sinusoids import sinusoids
 from edgetfm.layers.whole_attention import WholeAttention
 from edgetfm.models._config import check_config
-from edgetfm.models._encoder_decoder import cache_of, check_head_size, whole_outputs
+from edgetfm.models._encoder_decoder import Halves, cache_of, check_head_size, whole_outputs
 from edgetfm.models._family import Family, FromHF, Rename, Unfold, ZeroBias
 from edgetfm.models._hf import Reader
 from edgetfm.models._layers import (
     LAYER_NAMES,
     LAYER_SHAPES,
-    EncoderLayer,
+    encoder_layers,
     sizes_from_hf,
     sizes_to_hf,
 )
@@ -33,7 +33,7 @@ from edgetfm.signature import TensorSpec
 
 
 @dataclass(frozen=True)
-class WhisperConfig:
+class WhisperConfig(Halves):
     """The sizes of both halves.
 
     mels: bands of the spectrogram. frames: of the encoder's answer, each of which is two of the
@@ -65,7 +65,6 @@ class WhisperConfig:
                 *("vocabulary", "width", "layers", "decoder_layers", "heads", "decoder_heads"),
                 *("inner", "decoder_inner", "mels", "frames", "context"),
             ),
-            activations=("activation",),
             divides=(("heads", "width"), ("decoder_heads", "width")),
         )
         check_head_size(self)
@@ -79,19 +78,9 @@ class WhisperConfig:
     """It writes tokens of a text, not a letter for each frame."""
 
     @property
-    def head_size(self) -> int:
-        """The units of a head of the decoder."""
-        return self.width // self.decoder_heads
-
-    @property
     def encoder_context(self) -> int:
         """The frames that are read."""
         return self.frames
-
-    @property
-    def longest(self) -> int:
-        """The most tokens of a text."""
-        return self.context
 
 
 class Encoder(nn.Module):
@@ -105,12 +94,7 @@ class Encoder(nn.Module):
         self.conv2 = TimeConvolution(c.width, c.width, stride=2)
         self.activation = ACTIVATIONS["gelu"]
         self.register_buffer("positions", sinusoids(c.frames, c.width, to_the_last=True))
-        self.layers = nn.ModuleList(
-            EncoderLayer(
-                c, WholeAttention(c.width, c.heads), FeedForward(c.width, c.inner, c.activation)
-            )
-            for _ in range(c.layers)
-        )
+        self.layers = encoder_layers(c, c.layers, WholeAttention)
         self.norm = nn.LayerNorm(c.width, eps=c.eps)
         self.dropout = nn.Dropout(c.dropout)
 
@@ -162,10 +146,6 @@ def _encoder_inputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
     return (TensorSpec("input_features", "float32", ("batch", c.mels, 2 * c.frames)),)
 
 
-def _encoder_outputs(c: WhisperConfig, task: str) -> tuple[TensorSpec, ...]:
-    return (TensorSpec("last_hidden_state", "float32", ("batch", c.frames, c.width)),)
-
-
 def _config_from_hf(hf: Mapping[str, Any], task: str) -> WhisperConfig:
     """The config of a Whisper; a SourceError for what the family cannot honour."""
     read = Reader(hf, "whisper")
@@ -200,7 +180,7 @@ FAMILY = Family(
     outputs=whole_outputs,
     cache=cache_of,
     to_hf=_config_to_hf,
-    stages=stages(_encoder_inputs, _encoder_outputs),
+    stages=stages(_encoder_inputs),
     from_hf=FromHF(
         model_types=("whisper",),
         config=_config_from_hf,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import Corpus, pieces
 from edgetfm.training.data.named import start_folder
+from edgetfm.training.data.parts import PARTS
+from edgetfm.training.objectives._objective import DataFacts
 from edgetfm.training.tokenizer import KINDS, TextTokenizer, read_tokenizer
 
 SAMPLES = 256
@@ -72,6 +74,27 @@ def windows(rows: Sequence[Sequence[int]], length: int, part: str) -> NDArray[np
 def pieces_of(corpus: Corpus) -> list[str]:
     """Validation texts, cut into pieces of about a window."""
     return [piece for text in corpus.parts["validation"] for piece in pieces(text, 1000)]
+
+
+class Windows:
+    """An objective on windows of texts, all of one length."""
+
+    labels: tuple[str, ...] = ()
+    tokenizer: TextTokenizer
+
+    def cut(self, corpus: Corpus, length: int) -> None:
+        """Make the rows [count, length] of each part, and what is told and kept of them."""
+        self.rows = {
+            part: windows(self.tokenizer.ids(corpus.parts[part], special=False), length, part)
+            for part in PARTS
+        }
+        sizes = {part: len(self.rows[part]) for part in PARTS}
+        self.data = DataFacts(corpus.name, corpus.fingerprint, **sizes)
+        self.sample = sample_of(pieces_of(corpus))
+
+    def follows(self) -> Mapping[str, Any]:
+        """The number of tokens."""
+        return {"vocabulary": self.tokenizer.vocabulary}
 
 
 def writing_files(start: int, end: int, pad: int) -> dict[str, bytes]:
