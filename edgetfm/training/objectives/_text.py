@@ -15,6 +15,7 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import Corpus, pieces
 from edgetfm.training.data.named import start_folder
+from edgetfm.training.data.parts import PARTS, Part
 from edgetfm.training.tokenizer import KINDS, TextTokenizer, read_tokenizer
 
 SAMPLES = 256
@@ -57,16 +58,20 @@ def padded(rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
     return made
 
 
-def windows(rows: Sequence[Sequence[int]], length: int, part: str) -> NDArray[np.int64]:
-    """Rows of ids one after the other, cut into windows [count, length]; the rest is left out."""
-    ids = np.array([i for row in rows for i in row], dtype=np.int64)
-    count = len(ids) // length
-    if not count:
-        raise DataError(
-            f"the {part} part has {len(ids)} tokens, fewer than the {length} of one row: give "
-            "more text or a smaller length"
-        )
-    return ids[: count * length].reshape(count, length)
+def windows(corpus: Corpus, tokenizer: TextTokenizer, length: int) -> dict[Part, NDArray[np.int64]]:
+    """The ids of each part one after the other, cut into windows [count, length] without a rest."""
+    cut = {}
+    for part in PARTS:
+        rows = tokenizer.ids(corpus.parts[part], special=False)
+        ids = np.array([i for row in rows for i in row], dtype=np.int64)
+        count = len(ids) // length
+        if not count:
+            raise DataError(
+                f"the {part} part has {len(ids)} tokens, fewer than the {length} of one row: give "
+                "more text or a smaller length"
+            )
+        cut[part] = ids[: count * length].reshape(count, length)
+    return cut
 
 
 def pieces_of(corpus: Corpus) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgetfm.errors import DataError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import read_corpus
-from edgetfm.training.data.parts import PARTS, Part
+from edgetfm.training.data.parts import Part
 from edgetfm.training.objectives._objective import IGNORED, Batch, DataFacts, Rows
 from edgetfm.training.objectives._text import pieces_of, sample_of, tokenizer_for, windows
 
@@ -39,13 +39,8 @@ class Masked:
         room = config.length - len(self.around)
         if room < 1:
             raise DataError(f"length is {config.length}, too short for a token between two others")
-        self.rows = {
-            part: windows(self.tokenizer.ids(corpus.parts[part], special=False), room, part)
-            for part in PARTS
-        }
-        self.data = DataFacts(
-            corpus.name, corpus.fingerprint, **{part: len(self.rows[part]) for part in PARTS}
-        )
+        self.rows = windows(corpus, self.tokenizer, room)
+        self.data = DataFacts.of(corpus.name, corpus.fingerprint, self.rows)
         self.sample = sample_of(pieces_of(corpus))
 
     def follows(self) -> Mapping[str, Any]:

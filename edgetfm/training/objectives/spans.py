@@ -14,7 +14,7 @@ import numpy as np
 from edgetfm.errors import InputError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import read_corpus
-from edgetfm.training.data.parts import PARTS, Part
+from edgetfm.training.data.parts import Part
 from edgetfm.training.objectives._objective import Batch, DataFacts, Rows
 from edgetfm.training.objectives._text import (
     pieces_of,
@@ -49,15 +49,8 @@ class Spans:
                 f"the tokenizer has {len(self.marks)} tokens <extra_id_0>, <extra_id_1> and so on; "
                 f"rows of {config.length} tokens take {spans_of(config.length)}"
             )
-        self.rows = {
-            part: windows(
-                self.tokenizer.ids(corpus.parts[part], special=False), config.length - 1, part
-            )
-            for part in PARTS
-        }
-        self.data = DataFacts(
-            corpus.name, corpus.fingerprint, **{part: len(self.rows[part]) for part in PARTS}
-        )
+        self.rows = windows(corpus, self.tokenizer, config.length - 1)
+        self.data = DataFacts.of(corpus.name, corpus.fingerprint, self.rows)
         self.sample = sample_of(pieces_of(corpus))
 
     def follows(self) -> Mapping[str, Any]:
