@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import Corpus, pieces
 from edgetfm.training.data.named import start_folder
-from edgetfm.training.data.parts import PARTS, Part
+from edgetfm.training.data.parts import PARTS
+from edgetfm.training.objectives._objective import DataFacts
 from edgetfm.training.tokenizer import KINDS, TextTokenizer, read_tokenizer
 
 SAMPLES = 256
@@ -58,25 +59,42 @@ def padded(rows: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
     return made
 
 
-def windows(corpus: Corpus, tokenizer: TextTokenizer, length: int) -> dict[Part, NDArray[np.int64]]:
-    """The ids of each part one after the other, cut into windows [count, length] without a rest."""
-    cut = {}
-    for part in PARTS:
-        rows = tokenizer.ids(corpus.parts[part], special=False)
-        ids = np.array([i for row in rows for i in row], dtype=np.int64)
-        count = len(ids) // length
-        if not count:
-            raise DataError(
-                f"the {part} part has {len(ids)} tokens, fewer than the {length} of one row: give "
-                "more text or a smaller length"
-            )
-        cut[part] = ids[: count * length].reshape(count, length)
-    return cut
+def windows(rows: Sequence[Sequence[int]], length: int, part: str) -> NDArray[np.int64]:
+    """Rows of ids one after the other, cut into windows [count, length]; the rest is left out."""
+    ids = np.array([i for row in rows for i in row], dtype=np.int64)
+    count = len(ids) // length
+    if not count:
+        raise DataError(
+            f"the {part} part has {len(ids)} tokens, fewer than the {length} of one row: give "
+            "more text or a smaller length"
+        )
+    return ids[: count * length].reshape(count, length)
 
 
 def pieces_of(corpus: Corpus) -> list[str]:
     """Validation texts, cut into pieces of about a window."""
     return [piece for text in corpus.parts["validation"] for piece in pieces(text, 1000)]
+
+
+class Windows:
+    """An objective on windows of texts, all of one length."""
+
+    labels: tuple[str, ...] = ()
+    tokenizer: TextTokenizer
+
+    def cut(self, corpus: Corpus, length: int) -> None:
+        """Make the rows [count, length] of each part, and what is told and kept of them."""
+        self.rows = {
+            part: windows(self.tokenizer.ids(corpus.parts[part], special=False), length, part)
+            for part in PARTS
+        }
+        sizes = {part: len(self.rows[part]) for part in PARTS}
+        self.data = DataFacts(corpus.name, corpus.fingerprint, **sizes)
+        self.sample = sample_of(pieces_of(corpus))
+
+    def follows(self) -> Mapping[str, Any]:
+        """The number of tokens."""
+        return {"vocabulary": self.tokenizer.vocabulary}
 
 
 def writing_files(start: int, end: int, pad: int) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ Devlin et al. 2018, https://arxiv.org/abs/1810.04805, section 3.1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,8 @@ from edgetfm.errors import DataError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import read_corpus
 from edgetfm.training.data.parts import Part
-from edgetfm.training.objectives._objective import IGNORED, Batch, DataFacts, Rows
-from edgetfm.training.objectives._text import pieces_of, sample_of, tokenizer_for, windows
+from edgetfm.training.objectives._objective import IGNORED, Batch, Rows
+from edgetfm.training.objectives._text import Windows, tokenizer_for
 
 MEASURE = "perplexity"
 CHOSEN = 0.15
@@ -25,11 +24,10 @@ HIDDEN, SWAPPED = 0.8, 0.1
 """Of those, how many become [MASK] and how many another token; the rest stay as they are."""
 
 
-class Masked:
+class Masked(Windows):
     """Windows of `config.length` tokens between [CLS] and [SEP]."""
 
     measure = MEASURE
-    labels: tuple[str, ...] = ()
 
     def __init__(self, config: TrainConfig) -> None:
         corpus = read_corpus(config.dataset, config.shares)
@@ -39,13 +37,7 @@ class Masked:
         room = config.length - len(self.around)
         if room < 1:
             raise DataError(f"length is {config.length}, too short for a token between two others")
-        self.rows = windows(corpus, self.tokenizer, room)
-        self.data = DataFacts.of(corpus.name, corpus.fingerprint, self.rows)
-        self.sample = sample_of(pieces_of(corpus))
-
-    def follows(self) -> Mapping[str, Any]:
-        """The number of tokens."""
-        return {"vocabulary": self.tokenizer.vocabulary}
+        self.cut(corpus, room)
 
     def batch(self, part: Part, rows: Rows, random: np.random.Generator | None) -> Batch:
         """Windows with some tokens hidden: others in every epoch, but the same to judge by."""

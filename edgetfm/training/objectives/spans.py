@@ -7,7 +7,6 @@ of 3 on average; each span is read as one token of its own and written behind th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,8 @@ from edgetfm.errors import InputError
 from edgetfm.training.config import TrainConfig
 from edgetfm.training.data.corpus import read_corpus
 from edgetfm.training.data.parts import Part
-from edgetfm.training.objectives._objective import Batch, DataFacts, Rows
-from edgetfm.training.objectives._text import (
-    pieces_of,
-    sample_of,
-    tokenizer_for,
-    windows,
-    writing_files,
-)
+from edgetfm.training.objectives._objective import Batch, Rows
+from edgetfm.training.objectives._text import Windows, tokenizer_for, writing_files
 from edgetfm.training.objectives.pairs import decoder_start, pair_batch
 from edgetfm.training.tokenizer import EXTRA
 
@@ -31,11 +24,10 @@ CUT, SPAN = 0.15, 3.0
 """The share of the tokens that are cut out, and how many a span has on average."""
 
 
-class Spans:
+class Spans(Windows):
     """Windows of `config.length` tokens with spans cut out of them."""
 
     measure = MEASURE
-    labels: tuple[str, ...] = ()
 
     def __init__(self, config: TrainConfig) -> None:
         corpus = read_corpus(config.dataset, config.shares)
@@ -49,13 +41,7 @@ class Spans:
                 f"the tokenizer has {len(self.marks)} tokens <extra_id_0>, <extra_id_1> and so on; "
                 f"rows of {config.length} tokens take {spans_of(config.length)}"
             )
-        self.rows = windows(corpus, self.tokenizer, config.length - 1)
-        self.data = DataFacts.of(corpus.name, corpus.fingerprint, self.rows)
-        self.sample = sample_of(pieces_of(corpus))
-
-    def follows(self) -> Mapping[str, Any]:
-        """The number of tokens."""
-        return {"vocabulary": self.tokenizer.vocabulary}
+        self.cut(corpus, config.length - 1)
 
     def batch(self, part: Part, rows: Rows, random: np.random.Generator | None) -> Batch:
         """Other spans in every epoch, but the same to judge by."""
