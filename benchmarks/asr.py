@@ -18,26 +18,21 @@ Hugging Face folder, each by the tool of its makers:
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import statistics
-import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from environments import environment
-from rich.console import Console
+from output import table_of, tell
 from rich.table import Table
+from rounds import MIN_ROUNDS, add_kinds, in_rounds, named, parsed
 from workers import Rival, Worker
 
 from edgetfm.scoring.metrics import word_error_rate
 
 SCRIPT = Path(__file__).with_name("rivals") / "asr_worker.py"
-MIN_ROUNDS = 5
 KINDS = {
     "genai": ("onnxruntime-genai", "genai_asr", "onnxruntime-genai"),
     "torch": ("PyTorch eager", "torch_asr", None),
@@ -79,37 +74,20 @@ class Round:
 
 def main() -> None:
     options = arguments()
-    rivals = [
-        Rival(f"{title} {Path(place).name}", module, env, (("model", str(Path(place).resolve())),))
-        for kind, (title, module, env) in KINDS.items()
-        for place in getattr(options, kind.replace("-", "_"))
-    ]
-    if len(rivals) < 2:
-        raise SystemExit(f"name two rivals at the least: {', '.join(f'--{k}' for k in KINDS)}")
+    rivals = named(options, KINDS)
     rows = measure(rivals, clips_in(options.clips), options.threads, options.rounds)
-    Console(stderr=options.json == "-").print(table(rows, options.threads))
-    if options.json:
-        found = json.dumps({"threads": options.threads, "rows": list(map(asdict, rows))}, indent=2)
-        if options.json == "-":
-            print(found)
-        else:
-            Path(options.json).write_text(found + "\n", encoding="utf-8")
+    found = {"threads": options.threads, "rows": list(map(asdict, rows))}
+    tell(table(rows, options.threads), found, options.json)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--clips", type=Path, required=True, help="recordings and their texts")
-    for kind, (title, *_) in KINDS.items():
-        parser.add_argument(f"--{kind}", action="append", default=[], help=f"what {title} runs")
+    add_kinds(parser, KINDS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS)
     parser.add_argument("--json", default="", help="a file, or - for the standard output")
-    options = parser.parse_args()
-    if options.rounds < MIN_ROUNDS:
-        parser.error(f"--rounds is {options.rounds}: at least {MIN_ROUNDS}, for a median to hold")
-    if not 0 < options.threads <= len(os.sched_getaffinity(0)):
-        parser.error(f"--threads is {options.threads}: this machine has {os.cpu_count()} cores")
-    return options
+    return parsed(parser)
 
 
 def clips_in(folder: Path) -> dict[str, str]:
@@ -121,24 +99,10 @@ def clips_in(folder: Path) -> dict[str, str]:
 
 def measure(rivals: Sequence[Rival], clips: dict[str, str], threads: int, rounds: int) -> list[Row]:
     """Each round asks every rival about all clips, after one that warms up."""
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workers, facts = [], []
-        for number, rival in enumerate(rivals):
-            python = environment(rival.environment) if rival.environment else Path(sys.executable)
-            place = folder / str(number)
-            worker = stack.enter_context(Worker(rival, python, place, cores, SCRIPT))
-            facts.append(worker.ask("prepare", threads=threads, **dict(rival.settings)))
-            heard(worker, clips)
-            workers.append(worker)
-        found = []
-        for number in range(rounds):
-            print(f"round {number + 1} of {rounds}", file=sys.stderr)
-            found.append([heard(worker, clips) for worker in workers])
+    facts, answers = in_rounds(rivals, SCRIPT, threads, [clips] * rounds, heard)
     return [
-        row(rival, fact, [one[i] for one in found], [one[0] for one in found], clips, threads)
-        for i, (rival, fact) in enumerate(zip(rivals, facts, strict=True))
+        row(rival, fact, own, answers[0], clips, threads)
+        for rival, fact, own in zip(rivals, facts, answers, strict=True)
     ]
 
 
@@ -153,7 +117,7 @@ def heard(worker: Worker, clips: dict[str, str]) -> Round:
 
 def row(
     rival: Rival,
-    fact: dict[str, object],
+    fact: dict[str, Any],
     own: Sequence[Round],
     mark: Sequence[Round],
     clips: dict[str, str],
@@ -169,28 +133,24 @@ def row(
         cpu_ratio=statistics.median(m.cpu / one.cpu for m, one in zip(mark, own, strict=True)),
         cpu_share=statistics.median(one.cpu / one.wall / threads for one in own),
         word_error_rate=word_error_rate(list(clips.values()), own[-1].texts),
-        megabytes=float(str(fact["bytes"])) / 1e6,
-        versions=dict(fact["versions"]),  # type: ignore[call-overload]
+        megabytes=fact["bytes"] / 1e6,
+        versions=fact["versions"],
     )
 
 
 def table(rows: Sequence[Row], threads: int) -> Table:
-    made = Table(title=f"speech to text, greedy, {threads} threads; ratios to {rows[0].title}")
-    names = ("", "seconds", "ratio", "cpu seconds", "cpu ratio", "cores used", "WER", "MB")
-    for name in names:
-        made.add_column(name, justify="left" if not name else "right")
-    for r in rows:
-        made.add_row(
-            r.title,
-            f"{r.seconds:.2f}",
-            f"{r.ratio:.2f}x",
-            f"{r.cpu_seconds:.2f}",
-            f"{r.cpu_ratio:.2f}x",
-            f"{r.cpu_share:.0%}",
-            f"{r.word_error_rate:.3f}",
-            f"{r.megabytes:.1f}",
-        )
-    return made
+    columns = (
+        ("", "{.title}"),
+        ("seconds", "{.seconds:.2f}"),
+        ("ratio", "{.ratio:.2f}x"),
+        ("cpu seconds", "{.cpu_seconds:.2f}"),
+        ("cpu ratio", "{.cpu_ratio:.2f}x"),
+        ("cores used", "{.cpu_share:.0%}"),
+        ("WER", "{.word_error_rate:.3f}"),
+        ("MB", "{.megabytes:.1f}"),
+    )
+    title = f"speech to text, greedy, {threads} threads; ratios to {rows[0].title}"
+    return table_of(title, rows, columns)
 
 
 if __name__ == "__main__":

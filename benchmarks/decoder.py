@@ -17,18 +17,15 @@ checkpoint, each by the tool of its makers (the last two in the environments of 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import sys
-import tempfile
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from environments import environment
-from rich.console import Console
+from output import table_of, tell
 from rich.table import Table
+from rounds import MIN_ROUNDS, add_kinds, in_rounds, named, parsed
 from texts import judged_texts
 from tokenizers import Tokenizer
 from workers import Rival, Worker
@@ -37,7 +34,6 @@ SCRIPT = Path(__file__).with_name("rivals") / "decoder_worker.py"
 PROMPT, NEW = 64, 128
 LONG = 128
 """Tokens of the prompt that is only read."""
-MIN_ROUNDS = 5
 KINDS = {
     "torch": ("PyTorch eager", "torch_decoder", None),
     "genai": ("onnxruntime-genai", "genai", "onnxruntime-genai"),
@@ -87,45 +83,21 @@ class Answer:
 
 def main() -> None:
     options = arguments()
-    rivals = [
-        Rival(
-            f"{title} {Path(place).name}",
-            module,
-            env,
-            (("model", str(Path(place).resolve())),),
-        )
-        for kind, (title, module, env) in KINDS.items()
-        for place in getattr(options, kind.replace("-", "_"))
-    ]
-    if len(rivals) < 2:
-        raise SystemExit(
-            "name two rivals at the least: " + ", ".join(f"--{kind}" for kind in KINDS)
-        )
+    rivals = named(options, KINDS)
     rivals.sort(key=lambda rival: rival.module != "genai")  # the mark is the first
     rows = measure(rivals, prompts(options.checkpoint, options.rounds), options.threads)
-    Console(stderr=options.json == "-").print(table(rows, options.threads))
-    if options.json:
-        found = json.dumps({"threads": options.threads, "rows": list(map(asdict, rows))}, indent=2)
-        if options.json == "-":
-            print(found)
-        else:
-            Path(options.json).write_text(found + "\n", encoding="utf-8")
+    found = {"threads": options.threads, "rows": list(map(asdict, rows))}
+    tell(table(rows, options.threads), found, options.json)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--checkpoint", type=Path, required=True, help="with its tokenizer.json")
-    for kind, (title, *_) in KINDS.items():
-        parser.add_argument(f"--{kind}", action="append", default=[], help=f"what {title} runs")
+    add_kinds(parser, KINDS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS)
     parser.add_argument("--json", default="", help="a file, or - for the standard output")
-    options = parser.parse_args()
-    if options.rounds < MIN_ROUNDS:
-        parser.error(f"--rounds is {options.rounds}: at least {MIN_ROUNDS}, for a median to hold")
-    if not 0 < options.threads <= len(os.sched_getaffinity(0)):
-        parser.error(f"--threads is {options.threads}: this machine has {os.cpu_count()} cores")
-    return options
+    return parsed(parser)
 
 
 def prompts(checkpoint: Path, count: int) -> list[list[int]]:
@@ -137,22 +109,10 @@ def prompts(checkpoint: Path, count: int) -> list[list[int]]:
 
 def measure(rivals: list[Rival], asked: list[list[int]], threads: int) -> list[Row]:
     """Each round asks every rival one prompt, after one that warms up; `asked`: [LONG] tokens."""
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workers, facts = [], []
-        for number, rival in enumerate(rivals):
-            python = environment(rival.environment) if rival.environment else Path(sys.executable)
-            place = folder / str(number)
-            worker = stack.enter_context(Worker(rival, python, place, cores, SCRIPT))
-            settings = dict(rival.settings)
-            facts.append(worker.ask("prepare", threads=threads, **settings))
-            answered(worker, asked[0])
-            workers.append(worker)
-        rounds = [[answered(worker, ids) for worker in workers] for ids in asked]
+    facts, answers = in_rounds(rivals, SCRIPT, threads, asked, answered)
     return [
-        row(rival, fact, [one[i] for one in rounds], [one[0] for one in rounds], threads)
-        for i, (rival, fact) in enumerate(zip(rivals, facts, strict=True))
+        row(rival, fact, own, answers[0], threads)
+        for rival, fact, own in zip(rivals, facts, answers, strict=True)
     ]
 
 
@@ -167,7 +127,11 @@ def answered(worker: Worker, ids: list[int]) -> Answer:
 
 
 def row(
-    rival: Rival, fact: dict[str, object], own: list[Answer], mark: list[Answer], threads: int
+    rival: Rival,
+    fact: dict[str, Any],
+    own: Sequence[Answer],
+    mark: Sequence[Answer],
+    threads: int,
 ) -> Row:
     def median(values: list[float]) -> float:
         return float(statistics.median(values))
@@ -183,40 +147,25 @@ def row(
         ratio=median([m.rest / one.rest for m, one in zip(mark, own, strict=True)]),
         cpu_ratio=median([m.cpu / one.cpu for m, one in zip(mark, own, strict=True)]),
         cpu_share=median([one.cpu / w / threads for one, w in zip(own, whole, strict=True)]),
-        megabytes=float(str(fact["bytes"])) / 1e6,
-        versions=dict(fact["versions"]),  # type: ignore[call-overload]
+        megabytes=fact["bytes"] / 1e6,
+        versions=fact["versions"],
     )
 
 
 def table(rows: list[Row], threads: int) -> Table:
-    made = Table(title=f"{PROMPT} tokens in, {NEW} out, greedy, {threads} threads")
-    for name in (
-        "",
-        "first token ms",
-        f"after {LONG} ms",
-        "ratio",
-        "tokens/s",
-        "ratio",
-        "cpu ratio",
-        "seconds",
-        "MB",
-        "cores used",
-    ):
-        made.add_column(name, justify="left" if not name else "right")
-    for r in rows:
-        made.add_row(
-            r.title,
-            f"{r.first_ms:.0f}",
-            f"{r.long_ms:.0f}",
-            f"{r.long_ratio:.2f}x",
-            f"{r.tokens_per_second:.1f}",
-            f"{r.ratio:.2f}x",
-            f"{r.cpu_ratio:.2f}x",
-            f"{r.seconds:.2f}",
-            f"{r.megabytes:.1f}",
-            f"{r.cpu_share:.0%}",
-        )
-    return made
+    columns = (
+        ("", "{.title}"),
+        ("first token ms", "{.first_ms:.0f}"),
+        (f"after {LONG} ms", "{.long_ms:.0f}"),
+        ("ratio", "{.long_ratio:.2f}x"),
+        ("tokens/s", "{.tokens_per_second:.1f}"),
+        ("ratio", "{.ratio:.2f}x"),
+        ("cpu ratio", "{.cpu_ratio:.2f}x"),
+        ("seconds", "{.seconds:.2f}"),
+        ("MB", "{.megabytes:.1f}"),
+        ("cores used", "{.cpu_share:.0%}"),
+    )
+    return table_of(f"{PROMPT} tokens in, {NEW} out, greedy, {threads} threads", rows, columns)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ processor time also holds where somebody else uses the core.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -22,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from environments import environment
 from numpy.typing import NDArray
+from output import table_of, write_json
 from rich.console import Console
 from rich.table import Table
 from texts import JUDGED, MAX_TOKENS, calibration_texts, judged_texts, package_folder
@@ -72,12 +71,7 @@ def main() -> None:
         if row.median_ms > SHARED_CORE * row.cpu_ms:
             share = row.median_ms / row.cpu_ms - 1
             console.print(f"[yellow]{row.title}: waited {share:.0%} for the core, run it again")
-    if options.json:
-        text = json.dumps({"rows": [asdict(row) for row in rows], **settings(options)}, indent=2)
-        if options.json == "-":
-            print(text)
-        else:
-            Path(options.json).write_text(text + "\n", encoding="utf-8")
+    write_json({"rows": [asdict(row) for row in rows], **settings(options)}, options.json)
 
 
 def arguments() -> argparse.Namespace:
@@ -127,9 +121,7 @@ def measure(
         embeddings: dict[Rival, NDArray[np.float64]] = {}
         for number, rival in enumerate(rivals):
             print(f"preparing {rival.title}", file=sys.stderr)
-            name = rival.environment
-            python = environment(name) if name else Path(sys.executable)
-            worker = stack.enter_context(Worker(rival, python, scratch / str(number), core))
+            worker = stack.enter_context(Worker(rival, scratch / str(number), core))
             facts[rival] = worker.prepare(source, calibration)
             embeddings[rival] = np.asarray(worker.embed(judged))
             workers[rival] = worker
@@ -198,26 +190,21 @@ def spread(values: Sequence[float]) -> float:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    shown = Table(
-        title=f"batch 1, {MAX_TOKENS} tokens, 1 thread; x is times {BASELINE.title}",
-        caption="\n".join(f"{entry.title}: {version_line(entry)}" for entry in rows),
-        caption_justify="left",
+    columns = (
+        ("", "{.title}"),
+        ("ms", "{.median_ms:.2f}"),
+        ("IQR", "{.iqr_ms:.2f}"),
+        ("x", "{.ratio:.3f}"),
+        ("IQR", "{.ratio_iqr:.3f}"),
+        ("x (cpu)", "{.cpu_ratio:.3f}"),
+        ("cosine", "{.cosine_mean:.4f}"),
+        ("worst", "{.cosine_worst:.4f}"),
+        ("MB", "{.megabytes:.1f}"),
     )
-    shown.add_column("")
-    for heading in ("ms", "IQR", "x", "IQR", "x (cpu)", "cosine", "worst", "MB"):
-        shown.add_column(heading, justify="right")
-    for entry in rows:
-        shown.add_row(
-            entry.title,
-            f"{entry.median_ms:.2f}",
-            f"{entry.iqr_ms:.2f}",
-            f"{entry.ratio:.3f}",
-            f"{entry.ratio_iqr:.3f}",
-            f"{entry.cpu_ratio:.3f}",
-            f"{entry.cosine_mean:.4f}",
-            f"{entry.cosine_worst:.4f}",
-            f"{entry.megabytes:.1f}",
-        )
+    title = f"batch 1, {MAX_TOKENS} tokens, 1 thread; x is times {BASELINE.title}"
+    shown = table_of(title, rows, columns)
+    shown.caption = "\n".join(f"{entry.title}: {version_line(entry)}" for entry in rows)
+    shown.caption_justify = "left"
     return shown
 
 

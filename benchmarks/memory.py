@@ -11,7 +11,6 @@ two standard errors over pieces of PIECE tokens, of what carrying the memory gai
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
+from output import tell
 from rich.table import Table
 from tokenizers import Tokenizer
 
@@ -57,13 +56,7 @@ def main() -> None:
     config = load_config(options.config)
     texts = read_corpus(config.dataset, config.shares).parts["test"]
     rows = [measured(bundle, texts, options) for bundle in options.bundle]
-    Console(stderr=options.json == "-").print(table(rows, options.segment))
-    if options.json:
-        found = json.dumps(list(map(asdict, rows)), indent=2)
-        if options.json == "-":
-            print(found)
-        else:
-            Path(options.json).write_text(found + "\n", encoding="utf-8")
+    tell(table(rows, options.segment), list(map(asdict, rows)), options.json)
 
 
 def measured(bundle: Path, texts: list[str], options: argparse.Namespace) -> Row:

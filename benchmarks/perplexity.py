@@ -10,19 +10,16 @@ the order of the options, and its spread: two standard errors over the texts.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from decoder import KINDS, SCRIPT
-from environments import environment
-from rich.console import Console
+from output import tell
 from rich.table import Table
+from rounds import add_kinds, last_cores, named
 from texts import judged_texts
 from tokenizers import Tokenizer
 from workers import Rival, Worker
@@ -54,32 +51,20 @@ class Scored:
 
 def main() -> None:
     options = arguments()
-    rivals = [
-        Rival(f"{title} {Path(place).name}", module, env, (("model", str(Path(place).resolve())),))
-        for kind, (title, module, env) in KINDS.items()
-        for place in getattr(options, kind.replace("-", "_"))
-    ]
-    if not rivals:
-        raise SystemExit("name a rival: " + ", ".join(f"--{kind}" for kind in KINDS))
+    rivals = named(options, KINDS, least=1)
     tokenizer = Tokenizer.from_file(str(options.checkpoint / "tokenizer.json"))
     texts = judged_texts(options.texts)
     ids = [tokenizer.encode(text, add_special_tokens=False).ids[:TOKENS] for text in texts]
     scored = [score(rival, ids, options.threads) for rival in rivals]
     rows = [row(one, scored[0]) for one in scored]
-    Console(stderr=options.json == "-").print(table(rows, sum(len(one) - 1 for one in ids)))
-    if options.json:
-        found = json.dumps(list(map(asdict, rows)), indent=2)
-        if options.json == "-":
-            print(found)
-        else:
-            Path(options.json).write_text(found + "\n", encoding="utf-8")
+    told = table(rows, sum(len(one) - 1 for one in ids))
+    tell(told, list(map(asdict, rows)), options.json)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--checkpoint", type=Path, required=True, help="with its tokenizer.json")
-    for kind, (title, *_) in KINDS.items():
-        parser.add_argument(f"--{kind}", action="append", default=[], help=f"what {title} runs")
+    add_kinds(parser, KINDS)
     parser.add_argument("--texts", type=int, default=TEXTS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", default="", help="a file, or - for the standard output")
@@ -88,11 +73,9 @@ def arguments() -> argparse.Namespace:
 
 def score(rival: Rival, texts: list[list[int]], threads: int) -> Scored:
     """One rival's log likelihoods, from a process of its own."""
-    python = environment(rival.environment) if rival.environment else Path(sys.executable)
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
     with (
         tempfile.TemporaryDirectory() as folder,
-        Worker(rival, python, Path(folder) / "0", cores, SCRIPT) as worker,
+        Worker(rival, Path(folder) / "0", last_cores(threads), SCRIPT) as worker,
     ):
         facts = worker.ask("prepare", threads=threads, **dict(rival.settings))
         found = [np.array(worker.ask("score", ids=ids)["log_likelihoods"]) for ids in texts]

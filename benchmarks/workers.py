@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
+
+from environments import environment
 
 WORKER = Path(__file__).with_name("rivals") / "worker.py"
 
@@ -29,18 +30,14 @@ class Worker:
     """A rival's process; answers one request at a time."""
 
     def __init__(
-        self,
-        rival: Rival,
-        python: Path,
-        folder: Path,
-        core: int | str | None,
-        script: Path = WORKER,
+        self, rival: Rival, folder: Path, core: int | str | None, script: Path = WORKER
     ) -> None:
         """`core`: the core it keeps to, or several with commas between them."""
         self.rival = rival
         self.folder = folder
         self.log = folder / "log.txt"
         folder.mkdir(parents=True)
+        python = environment(rival.environment) if rival.environment else sys.executable
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
         environ = {**os.environ, **one_thread, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "0"}
         with self.log.open("w", encoding="utf-8") as log:
@@ -90,12 +87,7 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         stdin, stdout = self._pipes()
         try:
             stdin.close()  # the worker's loop ends with its input

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgetfm.errors import ParityError
 from edgetfm.signature import Array
-from edgetfm.tasks import Output
+from edgetfm.task import Output
 
 Floats = NDArray[np.float64]
 

@@ -24,7 +24,8 @@ from edgetfm.runtime.memory import return_freed
 from edgetfm.runtime.session import Session, Settings, in_place, without_spinning
 from edgetfm.signature import TARGET, TARGET_MASK, Array, Feeds, Signature
 from edgetfm.stages import Graph, graph_of, parts
-from edgetfm.tasks import TASKS, Task
+from edgetfm.task import Task
+from edgetfm.tasks import TASKS
 
 DEVICE_BOUNDS = {
     "fp32": "max_error:1e-4",

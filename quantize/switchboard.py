@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Collection, Sequence
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -50,12 +49,7 @@ class Board:
         self._session = make_session(path, settings=without_spinning())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session = None
         self._folder.cleanup()
 

@@ -17,7 +17,7 @@ from edgetfm.runtime.sound_cases import BENCH_SECONDS, sound_cases
 from edgetfm.runtime.text import Text, TextEncoder
 from edgetfm.senses import SENSES_MASK, part_of
 from edgetfm.signature import SAMPLES, Feeds, Signature, is_batch
-from edgetfm.tasks import Task
+from edgetfm.task import Task
 
 TEXT_SHAPES = ((1, 1), (2, 5), (1, 128), (3, 17), (8, 64))
 """(batch, longest sequence): 1 in each axis, odd sizes, a usual one, a full batch."""

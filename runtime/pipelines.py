@@ -14,7 +14,7 @@ from edgetfm.errors import BundleError, InputError
 from edgetfm.runtime.model import Model, load
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.tasks import WAYS, Asked, captions, text_to_text, way_of
-from edgetfm.tasks import OTHER
+from edgetfm.task import OTHER
 
 if TYPE_CHECKING:
     from edgetfm.runtime.generation.writer import Stream

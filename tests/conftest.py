@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.decoders import export_decoder, make_tiny_decoder
-from tests.encoder_decoders import export_encoder_decoder, make_tiny_writer
+from tests.adapter.rows import AUTO
+from tests.decoders import make_tiny_decoder
+from tests.encoder_decoders import make_tiny_writer
+from tests.plain import Exported, export_plain
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -135,7 +136,7 @@ def tiny_decoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
         if key not in made:
             folder = tmp_path_factory.mktemp(f"decoder-{model_type}")
             source = make_tiny_decoder(model_type, folder / "source", texts=CORPUS, **config)
-            made[key] = Exported(export_decoder(source, folder / "bundle"), source)
+            made[key] = export_plain(source, folder / "bundle")
         return made[key]
 
     return get
@@ -157,7 +158,7 @@ def tiny_writer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[...
             folder = tmp_path_factory.mktemp(f"writer-{kind}")
             words = re.findall(r"\w+|[^\w\s]+", " ".join(CORPUS))
             source = make_tiny_writer(kind, folder / "source", words, **config)
-            made[key] = Exported(export_encoder_decoder(source, folder / "bundle", task), source)
+            made[key] = export_plain(source, folder / "bundle", task)
         return made[key]
 
     return get
@@ -169,14 +170,6 @@ def tiny_speech() -> Callable[..., Path]:
     from tests.speech import make_tiny_speech
 
     return make_tiny_speech
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A bundle in fp32 and the Hugging Face folder that it was made of."""
-
-    bundle: Path
-    source: Path
 
 
 @pytest.fixture(scope="session")
@@ -198,13 +191,13 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Expor
 @pytest.fixture(scope="session")
 def masked_lm_bundle(masked_lm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The real masked language model as a bundle in fp32."""
-    return export_plain(masked_lm_folder, tmp_path_factory.mktemp("masked-lm") / "bundle", None)
+    return export_plain(masked_lm_folder, tmp_path_factory.mktemp("masked-lm") / "bundle")
 
 
 @pytest.fixture(scope="session")
 def minilm_bundle(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The real sentence encoder as a bundle in fp32."""
-    return export_plain(minilm_folder, tmp_path_factory.mktemp("minilm") / "bundle", None)
+    return export_plain(minilm_folder, tmp_path_factory.mktemp("minilm") / "bundle")
 
 
 @pytest.fixture(scope="session")
@@ -226,38 +219,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path]:
     for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
         (folder / "pictures" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:, :, 0]).save(folder / "pictures" / str(label) / f"{i}.png")
-    return export_plain(checkpoint, folder / "bundle", None), folder / "pictures"
-
-
-def export_plain(source: Path, target: Path, task: str | None) -> Exported:
-    """A bundle with nothing in it but the fp32 graph: no proof, no quantization."""
-    from edgetfm.bundle import BundleWriter
-    from edgetfm.export import to_onnx
-    from edgetfm.export.adapter import adapt
-    from edgetfm.graphs import write_graph
-    from edgetfm.manifest import Component, Manifest, Variant
-    from edgetfm.sources import open_source
-
-    opened = open_source(source, task=task)
-    make = adapt if opened.route == "adapter" else to_onnx
-    graph = make(opened.module(), opened.signature.inputs, opened.signature.outputs)
-    with BundleWriter(target) as writer:
-        for name, data in opened.assets.items():
-            writer.write(name, data)
-        file, weights = write_graph(graph, writer, "onnx/model.onnx")
-        writer.commit(
-            Manifest(
-                task=opened.task,
-                family=opened.family.name,
-                route=opened.route,
-                default="fp32",
-                components={"model": Component(opened.signature, {"fp32": Variant(file, weights)})},
-                source=opened.provenance,
-                preprocessing=opened.preprocessing,
-                labels=opened.labels,
-            )
-        )
-    return Exported(target, source)
+    return export_plain(checkpoint, folder / "bundle"), folder / "pictures"
 
 
 def make_tiny_hf(model_type: str, task: str, folder: Path, **config: Any) -> Path:
@@ -300,7 +262,7 @@ def make_tiny_hf(model_type: str, task: str, folder: Path, **config: Any) -> Pat
         }
     torch.manual_seed(sum(map(ord, model_type + task)))
     made = transformers.AutoConfig.for_model(model_type, **(wanted | config))
-    model = getattr(transformers, _AUTO[task]).from_config(made, attn_implementation="eager").eval()
+    model = getattr(transformers, AUTO[task]).from_config(made, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             spread = 0.3 if weight.ndim > 1 else 0.1
@@ -310,17 +272,6 @@ def make_tiny_hf(model_type: str, task: str, folder: Path, **config: Any) -> Pat
             )
     model.save_pretrained(folder)
     return folder
-
-
-_AUTO = {
-    "feature-extraction": "AutoModel",
-    "fill-mask": "AutoModelForMaskedLM",
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "image-classification": "AutoModelForImageClassification",
-    "image-feature-extraction": "AutoModel",
-}
 
 
 # role -> token, in the order of their ids. RoBERTa and MPNet count positions from the padding's.

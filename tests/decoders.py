@@ -96,37 +96,6 @@ def make_decoder_tokenizer(texts: list[str]) -> Any:
     )
 
 
-def export_decoder(source: Path, target: Path) -> Path:
-    """A bundle with the fp32 graph of a decoder's folder: no proof, no quantization."""
-    from edgetfm.bundle import BundleWriter
-    from edgetfm.export.streamed import to_onnx_streamed
-    from edgetfm.graphs import write_graph
-    from edgetfm.manifest import Component, Manifest, Variant
-    from edgetfm.sources import open_source
-
-    opened = open_source(source)
-    skeleton, weights = opened.streamed()
-    signature = opened.signature
-    graph = to_onnx_streamed(skeleton, weights, signature.inputs, signature.outputs)
-    with BundleWriter(target) as writer:
-        for name, data in opened.assets.items():
-            writer.write(name, data)
-        file, data_file = write_graph(graph, writer, "onnx/model.onnx")
-        writer.commit(
-            Manifest(
-                task=opened.task,
-                family=opened.family.name,
-                route=opened.route,
-                default="fp32",
-                components={"model": Component(signature, {"fp32": Variant(file, data_file)})},
-                source=opened.provenance,
-                preprocessing=opened.preprocessing,
-                generation=opened.generation,
-            )
-        )
-    return target
-
-
 def empty_past(signature: Any, batch: int, capacity: int = 0) -> dict[str, Any]:
     """A cache of zeros for a decoder's graph."""
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import resource
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,24 +87,36 @@ def start_child(work: Callable[[], None]) -> int:
     return child
 
 
-def killed_at(event: int, work: Callable[[], None]) -> bool:
-    """Kill a child that does `work` at its `event`-th announcement; False if it got through."""
+def kills(work: Callable[[], None]) -> Iterator[None]:
+    """Kill a child that does `work` at its first announcement, then one at its second, and so on.
 
-    def armed() -> None:
-        count = 0
+    Goes on until a child gets through.
+    """
+    for event in itertools.count(1):
 
-        def kill(_: str) -> None:
-            nonlocal count
-            count += 1
-            if count == event:
-                os.kill(os.getpid(), signal.SIGKILL)
+        def armed(last: int = event) -> None:
+            seen = itertools.count(1)
 
-        files.hook = kill
-        work()
+            def kill(_: str) -> None:
+                if next(seen) == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-    status = in_child(armed)
-    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
-    return status != 0
+            files.hook = kill
+            work()
+
+        status = in_child(armed)
+        if status == 0:
+            return
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        yield
+
+
+@pytest.fixture(params=[True, False])
+def exchange(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the system can exchange two folders at once."""
+    if not request.param:
+        monkeypatch.setattr(files, "exchange", lambda one, other: False)
+    return bool(request.param)
 
 
 def litter(target: Path) -> list[str]:
@@ -111,75 +124,59 @@ def litter(target: Path) -> list[str]:
 
 
 def test_a_killed_write_of_a_new_bundle_leaves_it_whole_or_absent(tmp_path: Path) -> None:
-    seen = set()
-    event = 1
+    seen = []
     target = tmp_path / "out"
-    while killed_at(event, lambda: write_bundle(target, "new")):
+    for _ in kills(lambda: write_bundle(target, "new")):
         if target.exists():
-            seen.add(content_of(target))
+            seen.append(content_of(target))
         else:
             with pytest.raises(BundleError, match="does not exist"):
                 open_bundle(target)
-            seen.add("none")
+            seen.append("none")
         write_bundle(target, "next", force=True)
         assert content_of(target) == "next"
         assert litter(target) == []
         files.remove_tree(target)
-        event += 1
-    assert seen == {"new", "none"}
-    assert event > 20
+    assert set(seen) == {"new", "none"}
+    assert len(seen) >= 20
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_killed_replacement_leaves_the_old_bundle_or_the_new_one(
-    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not exchange:
-        monkeypatch.setattr(files, "exchange", lambda one, other: False)
-    seen = set()
-    event = 1
+@pytest.mark.usefixtures("exchange")
+def test_a_killed_replacement_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
+    seen = []
     target = tmp_path / "out"
     write_bundle(target, "old")
-    while killed_at(event, lambda: write_bundle(target, "new", force=True)):
-        seen.add(content_of(target))
+    for _ in kills(lambda: write_bundle(target, "new", force=True)):
+        seen.append(content_of(target))
         write_bundle(target, "old", force=True)
         assert content_of(target) == "old"
         assert litter(target) == []
-        event += 1
     assert content_of(target) == "new"
-    assert seen == {"old", "new"}
-    assert event > 20
+    assert set(seen) == {"old", "new"}
+    assert len(seen) >= 20
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_bundle_removed_after_a_killed_replacement_stays_removed(
-    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not exchange:
-        monkeypatch.setattr(files, "exchange", lambda one, other: False)
-    event = 1
+@pytest.mark.usefixtures("exchange")
+def test_a_bundle_removed_after_a_killed_replacement_stays_removed(tmp_path: Path) -> None:
     target = tmp_path / "out"
     write_bundle(target, "old")
-    while killed_at(event, lambda: write_bundle(target, "new", force=True)):
+    for _ in kills(lambda: write_bundle(target, "new", force=True)):
         content_of(target)
         files.remove_tree(target)
         with pytest.raises(BundleError, match="does not exist"):
             open_bundle(target)
         write_bundle(target, "old")
         assert litter(target) == []
-        event += 1
 
 
 def test_a_killed_replacement_of_a_file_leaves_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     seen = set()
-    event = 1
     path = tmp_path / "parity.json"
     path.write_text("old")
-    while killed_at(event, lambda: files.write_atomic(path, b"new")):
+    for _ in kills(lambda: files.write_atomic(path, b"new")):
         seen.add(path.read_text())
         files.write_atomic(path, b"old")
         assert litter(path) == []
-        event += 1
     assert path.read_text() == "new"
     assert seen == {"old", "new"}
 
@@ -257,12 +254,7 @@ def test_a_bundle_that_appeared_meanwhile_is_not_replaced_without_force(tmp_path
     assert litter(target) == []
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_many_writers_of_one_target_leave_one_whole_bundle(
-    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not exchange:
-        monkeypatch.setattr(files, "exchange", lambda one, other: False)
+def test_many_writers_of_one_target_leave_one_whole_bundle(tmp_path: Path, exchange: bool) -> None:
     target = tmp_path / "out"
     write_bundle(target, "first")
 

@@ -17,7 +17,8 @@ from edgetfm.errors import InputError, ParityError
 from edgetfm.ledger import Ledger, rung
 from edgetfm.parity import HIGHER_IS_BETTER, Comparison, Measures, cosine
 from edgetfm.signature import Array
-from edgetfm.tasks import TASKS, Output
+from edgetfm.task import Output
+from edgetfm.tasks import TASKS
 
 LOGITS = Output("logits", "logits")
 TOKEN_LOGITS = Output("logits", "logits", per_token=True)

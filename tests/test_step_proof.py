@@ -19,7 +19,7 @@ from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.quantize.float_activations import with_float_activations
 from edgetfm.signature import Feeds
 from edgetfm.step_proof import variant_steps
-from tests.decoders import export_decoder
+from tests.plain import export_plain
 
 BUDGET = "agreement:0.9,perplexity:0.1"
 
@@ -51,9 +51,8 @@ class Variant:
 @pytest.fixture(scope="module")
 def variant(tiny_decoder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Variant:
     folder = tmp_path_factory.mktemp("steps")
-    bundle = open_bundle(
-        export_decoder(tiny_decoder("llama", folder / "source"), folder / "bundle")
-    )
+    made = export_plain(tiny_decoder("llama", folder / "source"), folder / "bundle")
+    bundle = open_bundle(made.bundle)
     fp32 = bundle.path(bundle.manifest.components["model"].variants["fp32"].file)
     graph, _ = quantize_graph(read_graph(fp32), replace(RECIPES["int4"], rounding="nearest"), [])
     path = folder / "model_q4.onnx"

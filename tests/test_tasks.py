@@ -10,7 +10,8 @@ from edgetfm.budget import Budget
 from edgetfm.errors import InputError
 from edgetfm.parity import Measures
 from edgetfm.signature import Signature, TensorSpec
-from edgetfm.tasks import TASKS, Task, task_named
+from edgetfm.task import Task
+from edgetfm.tasks import TASKS, task_named
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)

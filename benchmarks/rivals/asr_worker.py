@@ -5,40 +5,20 @@ Runs in the rival's own environment, so it imports the rival's module and nothin
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import sys
 import time
 import wave
+from typing import Any
 
 import numpy as np
+from serving import serve
 
 
-def main() -> None:
-    module, cores = sys.argv[1:]
-    # Libraries print to stdout when they like: the conversation keeps the real one to itself.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-        rival = None
-        for line in sys.stdin:
-            request = json.loads(line)
-            if request["op"] == "prepare":
-                rival = importlib.import_module(module).Rival(request)
-                reply = {"versions": rival.versions, "bytes": rival.bytes}
-            else:
-                reply = heard(rival, request["clip"])
-            out.write(json.dumps(reply) + "\n")
-            out.flush()
-
-
-def heard(rival, clip):  # type: ignore[no-untyped-def]
+def heard(rival: Any, request: dict[str, Any]) -> dict[str, Any]:
     """The text of one clip, and the seconds it took, by the clock and of processor time.
 
     What is given is samples: nobody is timed at reading a file.
     """
-    samples = samples_of(clip)
+    samples = samples_of(request["clip"])
     started, used = time.perf_counter(), time.process_time()
     text = rival.hear(samples)
     return {
@@ -58,4 +38,4 @@ def samples_of(clip: str) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    serve(heard)

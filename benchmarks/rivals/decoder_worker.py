@@ -6,34 +6,19 @@ asks for a greedy answer, `score` for the log likelihood of each token of a text
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import sys
 import time
+from typing import Any
+
+from serving import serve
 
 
-def main() -> None:
-    module, cores = sys.argv[1:]
-    # Libraries print to stdout when they like: the conversation keeps the real one to itself.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-        rival = None
-        for line in sys.stdin:
-            request = json.loads(line)
-            if request["op"] == "prepare":
-                rival = importlib.import_module(module).Rival(request)
-                reply = {"versions": rival.versions, "bytes": rival.bytes}
-            elif request["op"] == "score":
-                reply = {"log_likelihoods": rival.score(request["ids"])}
-            else:
-                reply = written(rival, request["ids"], request["new"])
-            out.write(json.dumps(reply) + "\n")
-            out.flush()
+def answer(rival: Any, request: dict[str, Any]) -> dict[str, Any]:
+    if request["op"] == "score":
+        return {"log_likelihoods": rival.score(request["ids"])}
+    return written(rival, request["ids"], request["new"])
 
 
-def written(rival, ids, new):  # type: ignore[no-untyped-def]
+def written(rival: Any, ids: list[int], new: int) -> dict[str, Any]:
     """The tokens of one greedy answer, and when each of them was there, in seconds."""
     started, used = time.perf_counter(), time.process_time()
     tokens, times = [], []
@@ -44,4 +29,4 @@ def written(rival, ids, new):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -5,15 +5,12 @@ Runs in the rival's own environment, so it imports numpy and the rival's module 
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
 import statistics
-import sys
 import time
 from typing import Any
 
 import numpy as np
+from serving import serve
 
 WARMUP = 3
 
@@ -43,25 +40,5 @@ def measure(rival: Any, ids: np.ndarray, calls: int) -> dict[str, float]:
     return {"wall_ms": statistics.median(wall), "cpu_ms": statistics.median(cpu)}
 
 
-def main() -> None:
-    module, core = sys.argv[1:]
-    # Libraries print to stdout when they like: the conversation keeps the real one to itself.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        rival = None
-        for line in sys.stdin:
-            request = json.loads(line)
-            if request["op"] == "prepare":
-                rival = importlib.import_module(module).Rival(request)
-                reply = {"versions": rival.versions, "bytes": rival.bytes}
-                # Only now: exporting and quantizing may use every core.
-                if core != "-":
-                    os.sched_setaffinity(0, {int(core)})
-            else:
-                reply = answer(rival, request)
-            out.write(json.dumps(reply) + "\n")
-            out.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(answer, free_until_ready=True)

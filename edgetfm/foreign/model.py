@@ -30,7 +30,8 @@ from edgetfm.search.draft import Draft
 from edgetfm.search.float_graph import ask, row_by_row
 from edgetfm.signature import Feeds, Signature
 from edgetfm.stages import MODEL
-from edgetfm.tasks import OTHER, TASKS, task_named
+from edgetfm.task import OTHER
+from edgetfm.tasks import TASKS, task_named
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.scoring.labelled import LabelledData, read_labelled
 from edgetfm.scoring.metrics import drop
 from edgetfm.scoring.score import Score
-from edgetfm.tasks import Task
+from edgetfm.task import Task
 from edgetfm.users_code import import_function, names_function, shown, users_code
 
 if TYPE_CHECKING:

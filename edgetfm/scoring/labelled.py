@@ -15,7 +15,7 @@ from edgetfm.scoring.score import Score
 from edgetfm.scoring.task_metrics import MEASURES, Measure, has_spans
 from edgetfm.signature import Feeds, Signature, TensorSpec
 from edgetfm.tables import READERS, Row, read_rows, title
-from edgetfm.tasks import Task
+from edgetfm.task import Task
 
 if TYPE_CHECKING:
     from edgetfm.runtime.model import Model

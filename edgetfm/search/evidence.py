@@ -22,7 +22,7 @@ from edgetfm.search.goal import Goal
 from edgetfm.search.targets import with_targets
 from edgetfm.search.windows import windows
 from edgetfm.signature import Array, Feeds, Signature
-from edgetfm.tasks import Task
+from edgetfm.task import Task
 
 BATCH = 4
 JUDGE_SHARE = 4

@@ -14,7 +14,7 @@ from edgetfm.errors import InputError, listed
 from edgetfm.quantize.recipes import FOR_DECODERS, RECIPES, Precision
 from edgetfm.quantize.targets import TARGETS, liked, objections, parse_targets
 from edgetfm.search.recipe_file import read_recipe
-from edgetfm.tasks import Task
+from edgetfm.task import Task
 
 AnyPath = str | os.PathLike[str]
 

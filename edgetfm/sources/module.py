@@ -21,7 +21,8 @@ from edgetfm.sources._axes import ask_of_sizes, cases_of, traced_axes
 from edgetfm.sources._examples import Examples, read_examples
 from edgetfm.sources._named import Named, parameters_of
 from edgetfm.sources._source import Oracle, Source, eager
-from edgetfm.tasks import OTHER, TASKS, task_named
+from edgetfm.task import OTHER
+from edgetfm.tasks import TASKS, task_named
 from edgetfm.users_code import import_function, users_code
 
 

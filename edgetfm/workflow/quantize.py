@@ -22,7 +22,7 @@ from edgetfm.search.goal import AnyPath, Goal, Wanted
 from edgetfm.search.metric import bind_metric, read_metric
 from edgetfm.search.pair_evidence import write_targets
 from edgetfm.search.variants import choose, finish
-from edgetfm.tasks import Task
+from edgetfm.task import Task
 from edgetfm.vectors import VECTOR_FILES, read_vectors
 from edgetfm.workflow.build import build_bundle
 from edgetfm.workflow.made import ExportResult, made_result, versions

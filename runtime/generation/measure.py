@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,17 +63,11 @@ def measure_generation(
             f"{prompt} tokens of prompt and {tokens + 1} of answer do not fit the model's context "
             f"of {decoder.context}"
         )
-    first, step = [], []
-    for number in range(rounds + 1):
-        progress("measuring generation", number, rounds + 1)
-        steps = _written(decoder, batch, prompt, tokens if number else 2, seed=number)
-        seconds = [timed(lambda steps=steps: next(steps))]  # type: ignore[misc]
-        seconds += [timed(lambda steps=steps: next(steps)) for _ in range(tokens if number else 2)]  # type: ignore[misc]
-        if number:
-            first.append(seconds[0])
-            step += seconds[1:]
-    progress("measuring generation", rounds + 1, rounds + 1)
-    return Speed(batch, prompt, np.array(first), np.array(step))
+
+    def begun(number: int, more: int) -> Iterator[Any]:
+        return _written(decoder, batch, prompt, more, seed=number)
+
+    return Speed(batch, prompt, *_timed(begun, tokens, rounds, progress))
 
 
 def measure_pairs(
@@ -90,21 +84,29 @@ def measure_pairs(
     The first token's time holds the encoder's. sources: the encoder's inputs. start: the token
     that a text begins with. A first, untimed round warms up.
     """
+    found = _timed(lambda *_: _about(model, sources, start), tokens, rounds, progress)
+    (read,) = {a.shape[1] for n, a in model.encode(sources).items() if n == HIDDEN}
+    return Speed(len(next(iter(sources.values()))), read, *found)
+
+
+def _timed(
+    begin: Callable[[int, int], Iterator[Any]], tokens: int, rounds: int, progress: Progress
+) -> tuple[Array, Array]:
+    """Seconds to each round's first token, and of the `tokens` after it; one round warms up.
+
+    begin: begins an answer, of a round's number and of how many tokens come after the first.
+    """
     first, step = [], []
     for number in range(rounds + 1):
         progress("measuring generation", number, rounds + 1)
-        steps = _about(model, sources, start)
-        seconds = [
-            timed(lambda steps=steps: next(steps))  # type: ignore[misc]
-            for _ in range(1 + (tokens if number else 2))
-        ]
+        more = tokens if number else 2
+        steps = begin(number, more)
+        seconds = [timed(lambda steps=steps: next(steps)) for _ in range(1 + more)]  # type: ignore[misc]
         if number:
             first.append(seconds[0])
             step += seconds[1:]
     progress("measuring generation", rounds + 1, rounds + 1)
-    (read,) = {a.shape[1] for n, a in model.encode(sources).items() if n == HIDDEN}
-    batch = len(next(iter(sources.values())))
-    return Speed(batch, read, np.array(first), np.array(step))
+    return np.array(first), np.array(step)
 
 
 def _about(model: EncoderDecoder, sources: Feeds, start: int) -> Iterator[Array]:

@@ -63,6 +63,10 @@ class GenerationOptions:
         except InputError as error:
             raise BundleError(f"generation_config.json cannot be used:\n{error}") from error
 
+    def among(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some values that are options here."""
+        return {name: value for name, value in values.items() if name in _names(type(self))}
+
     def changed(self, **options: Any) -> Self:
         """These options with some of them changed; None leaves one as it is.
 

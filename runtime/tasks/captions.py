@@ -35,8 +35,8 @@ def write_captions(
     The other options are those of edgetfm.runtime.generation.seq2seq_options, None leaves the
     model's own.
     """
-    given = {k: v for k, v in locals().items() if k in _OF_GENERATION}
-    options = asked.seq2seq.defaults.changed(**given)
+    defaults = asked.seq2seq.defaults
+    options = defaults.changed(**defaults.among(locals()))
     answers: list[Answer | list[Answer]] = []
     for batch in batches(images, batch_size):
         encoded = asked.seq2seq.model.encode(asked.preprocessor.images(batch))
@@ -51,9 +51,3 @@ def stream_caption(asked: Asked, image: Any, **given: Any) -> Stream:
     """The text about one picture as it is written; the options are those of generation."""
     encoded = asked.seq2seq.model.encode(asked.preprocessor.images([image]))
     return asked.seq2seq.stream_about(encoded, asked.seq2seq.defaults.changed(**given))
-
-
-_OF_GENERATION = (
-    *("num_beams", "length_penalty", "max_new_tokens", "do_sample", "temperature", "top_k"),
-    *("top_p", "seed"),
-)

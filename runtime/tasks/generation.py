@@ -47,9 +47,8 @@ def generate_texts(
     them if `return_full_text` is False. The options are those of
     edgetfm.runtime.generation.options, None leaves the model's own.
     """
-    given = {k: v for k, v in locals().items() if k not in _NOT_OF_GENERATION}
     writer = asked.writer
-    options = writer.defaults.changed(**given)
+    options = writer.defaults.changed(**writer.defaults.among(locals()))
     if type(num_return_sequences) is not int or num_return_sequences < 1:
         raise InputError(f"num_return_sequences is {num_return_sequences!r}, it must be 1 or more")
     if num_return_sequences > 1 and not options.do_sample:
@@ -63,11 +62,6 @@ def generate_texts(
         [{"generated_text": _told(prompt, row, return_full_text)} for row in rows]
         for prompt, rows in zip(prompts, answers, strict=True)
     ]
-
-
-_NOT_OF_GENERATION = (
-    *("asked", "prompts", "num_return_sequences", "return_full_text", "batch_size"),
-)
 
 
 def _told(prompt: Prompt, row: Row, full: bool) -> Any:

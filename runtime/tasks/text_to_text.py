@@ -86,7 +86,7 @@ def write_texts(
     languages, as it calls them. max_length: tokens that a text is cut at. The other options are
     those of edgetfm.runtime.generation.seq2seq_options, None leaves the model's own.
     """
-    given = {k: v for k, v in locals().items() if k in _OF_GENERATION}
+    given = asked.seq2seq.defaults.among(locals())
     prepared, options, first = asked_of(asked, texts, prefix, src_lang, tgt_lang, given)
     if not texts:
         return []
@@ -116,13 +116,6 @@ def stream_text(
     """The answer to one text as it is written; the options are those of `write_texts`."""
     texts, options, first = asked_of(asked, [text], prefix, src_lang, tgt_lang, given)
     return asked.seq2seq.stream(texts[0], options, forced_bos=first, max_length=max_length)
-
-
-_OF_GENERATION = (
-    *("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size"),
-    *("max_new_tokens", "min_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p"),
-    *("repetition_penalty", "stop_strings", "seed", "eos_token_id"),
-)
 
 
 def asked_of(

@@ -74,7 +74,7 @@ def test_rivals_judge_a_text_alike(
     for module, model in (("ours_decoder", made.bundle), ("torch_decoder", made.source)):
         rival = workers.Rival(module, module)
         place = tmp_path / module
-        with workers.Worker(rival, Path(sys.executable), place, "0", decoder.SCRIPT) as worker:
+        with workers.Worker(rival, place, "0", decoder.SCRIPT) as worker:
             worker.ask("prepare", model=str(model), threads=1)
             scores = worker.ask("score", ids=ids)["log_likelihoods"]
             found.append((scores, worker.ask("generate", ids=ids, new=8)["tokens"]))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edgetfm.models import TABLE
-from edgetfm.tasks import OTHER, TASKS
+from edgetfm.task import OTHER
+from edgetfm.tasks import TASKS
 from tests.adapter.rows import model_types
 from tests.interop.rows import CASES, ENVS, PRECISIONS, RUNTIMES, pinned
 

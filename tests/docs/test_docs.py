@@ -142,12 +142,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The empty folder in which a page is walked."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
 @pytest.mark.slow
 def test_the_first_steps_work_as_written(
-    tmp_path: Path, environment: dict[str, str], minilm_folder: Path
+    work: Path, environment: dict[str, str], minilm_folder: Path
 ) -> None:
-    work = tmp_path / "work"
-    (work / "sentence-transformers").mkdir(parents=True)
+    (work / "sentence-transformers").mkdir()
     # The hub id of the docs, here as a folder of that name: a folder comes before the hub.
     (work / "sentence-transformers" / "all-MiniLM-L6-v2").symlink_to(minilm_folder)
     done: dict[str, str] = {}
@@ -158,39 +165,36 @@ def test_the_first_steps_work_as_written(
 
 @pytest.mark.slow
 def test_the_choices_of_quantization_work_as_written(
-    tmp_path: Path, environment: dict[str, str], short_minilm_folder: Path
+    work: Path, environment: dict[str, str], short_minilm_folder: Path
 ) -> None:
     """On the first layers of the model that the page names: all its commands, in less time."""
-    work = tmp_path / "work"
-    (work / "sentence-transformers").mkdir(parents=True)
+    (work / "sentence-transformers").mkdir()
     (work / "sentence-transformers" / "all-MiniLM-L6-v2").symlink_to(short_minilm_folder)
     assert read_out(QUANTIZATION[0], work, environment) >= 9
 
 
 @pytest.mark.slow
 def test_sources_work_as_written(
-    tmp_path: Path, environment: dict[str, str], short_minilm_folder: Path
+    work: Path, environment: dict[str, str], short_minilm_folder: Path
 ) -> None:
     """On the first layers of the model that the page names: all its commands, in less time."""
-    work = tmp_path / "work"
-    (work / "sentence-transformers").mkdir(parents=True)
+    (work / "sentence-transformers").mkdir()
     (work / "sentence-transformers" / "all-MiniLM-L6-v2").symlink_to(short_minilm_folder)
     assert read_out(SOURCES[0], work, environment) == 7
 
 
 @pytest.mark.slow
 def test_sounds_work_as_written(
-    tmp_path: Path, environment: dict[str, str], tiny_speech: Callable[..., Path]
+    work: Path, environment: dict[str, str], tiny_speech: Callable[..., Path]
 ) -> None:
     """On a tiny random model: no real one of this kind is in a package."""
-    work = tmp_path / "work"
     tiny_speech(work / "facebook" / "wav2vec2-large-960h-lv60-self")
     assert read_out(AUDIO[0], work, environment) == 4
 
 
 @pytest.mark.slow
 def test_pictures_work_as_written(
-    tmp_path: Path,
+    work: Path,
     environment: dict[str, str],
     tiny_of_type: Callable[[str, Path], Path],
     pictures: list[Path],
@@ -198,7 +202,6 @@ def test_pictures_work_as_written(
     """On tiny random models: no real ones of these kinds are in a package."""
     from PIL import Image
 
-    work = tmp_path / "work"
     for row, name in (
         ("clip", "openai/clip-vit-base-patch32"),
         ("segformer-pixels", "nvidia/segformer-b0-finetuned-ade-512-512"),
@@ -211,10 +214,8 @@ def test_pictures_work_as_written(
 
 
 def test_a_family_from_outside_works_as_written(
-    tmp_path: Path, environment: dict[str, str]
+    tmp_path: Path, work: Path, environment: dict[str, str]
 ) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
     installed = tmp_path / "site" / "mixer-0.1.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mixer\nVersion: 0.1\n")
@@ -228,11 +229,11 @@ def test_a_family_from_outside_works_as_written(
 
 @pytest.mark.slow
 def test_generation_works_as_written(
-    tmp_path: Path, environment: dict[str, str], tiny_decoder: Callable[..., Path]
+    work: Path, environment: dict[str, str], tiny_decoder: Callable[..., Path]
 ) -> None:
     # The hub id of the docs, here a folder of that name with a tiny random model.
-    tiny_decoder("llama", tmp_path / "work" / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
-    assert read_out(GENERATION[0], tmp_path / "work", environment) == 7
+    tiny_decoder("llama", work / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
+    assert read_out(GENERATION[0], work, environment) == 7
 
 
 @pytest.mark.slow
@@ -244,33 +245,28 @@ def test_generation_works_as_written(
     ],
 )
 def test_texts_about_a_source_work_as_written(
-    page: str, kind: str, name: str, steps: int, tmp_path: Path, environment: dict[str, str]
+    page: str, kind: str, name: str, steps: int, work: Path, environment: dict[str, str]
 ) -> None:
     """On tiny random models."""
     from tests.conftest import CORPUS
 
-    work = tmp_path / "work"
     words = re.findall(r"\w+|[^\w\s]+", " ".join(CORPUS))
     make_tiny_writer(kind, work / name, words)
     assert read_out(page, work, environment) == steps
 
 
 @pytest.mark.slow
-def test_captions_work_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
+def test_captions_work_as_written(work: Path, environment: dict[str, str]) -> None:
     assert read_out(MATCHING[0], work, environment) == 5
 
 
 @pytest.mark.slow
-def test_training_works_as_written(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_training_works_as_written(tmp_path: Path, work: Path, environment: dict[str, str]) -> None:
     launcher = tmp_path / "bin" / "accelerate"
     launcher.write_text(
         f'#!/bin/sh\nexec "{sys.executable}" -m accelerate.commands.accelerate_cli "$@"\n'
     )
     launcher.chmod(0o755)
-    work = tmp_path / "work"
-    work.mkdir()
     assert read_out(TRAINING[0], work, environment) == 7
     metrics = json.loads((work / "runs" / "long" / "metrics.json").read_text())
     assert metrics["complete"] is False
@@ -279,9 +275,7 @@ def test_training_works_as_written(tmp_path: Path, environment: dict[str, str]) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SCENES)
-def test_scenes_work_as_written(page: str, tmp_path: Path, environment: dict[str, str]) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
+def test_scenes_work_as_written(page: str, work: Path, environment: dict[str, str]) -> None:
     assert read_out(page, work, environment) >= 5
     assert any((work / "drawn").glob("*.png"))
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from torch import nn
 from edgetfm import load, pipeline, quantize_bundle, samples, verify_bundle
 from edgetfm.bundle import open_bundle
 from edgetfm.errors import DataError, InputError, OutputError, SourceError
+from edgetfm.export.to_onnx import quiet_torch
 from edgetfm.foreign.files import is_foreign
 from edgetfm.foreign.model import open_foreign
 from edgetfm.quantize.items import Whole, items
@@ -40,18 +38,6 @@ def short_rounds() -> Iterator[None]:
     """How fast these models are is not asked here: latency is measured in short rounds."""
     with mock.patch.dict(tuning.interleaved.__kwdefaults__, seconds=0.004):
         yield
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 class Named(nn.Module):
@@ -85,7 +71,7 @@ def export_text_model(
         options: Any = {"dynamic_shapes": {"arrays": tuple(dim for _ in inputs)} if free else None}
     else:
         options = {"dynamic_axes": axes}
-    with quiet(), torch.no_grad():
+    with quiet_torch(), torch.no_grad():
         torch.onnx.export(
             Named(model, list(inputs), outputs),
             tuple(inputs.values()),
@@ -140,7 +126,7 @@ def encoder_layers(batch_first: bool = True) -> nn.Module:
 def plain_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nn.TransformerEncoder, as nobody's exporter but torch's own knows it."""
     path = tmp_path_factory.mktemp("plain") / "encoder.onnx"
-    with quiet(), torch.no_grad():
+    with quiet_torch(), torch.no_grad():
         torch.onnx.export(
             encoder_layers(),
             (torch.randn(2, 7, 32),),
@@ -303,7 +289,7 @@ def test_a_graph_of_fixed_sizes_is_asked_for_no_others(
 def test_a_batch_that_is_not_the_first_axis_is_never_split(tmp_path: Path) -> None:
     """[time, batch, width]: an item is a whole array, for a row of it is not one."""
     path = tmp_path / "encoder.onnx"
-    with quiet(), torch.no_grad():
+    with quiet_torch(), torch.no_grad():
         torch.onnx.export(
             encoder_layers(batch_first=False),
             (torch.randn(7, 2, 32),),

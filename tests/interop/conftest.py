@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edgetfm import export_model, quantize_bundle
-from tests.conftest import export_plain
 from tests.interop.programs import HERE, Bundles, available
 from tests.interop.rows import DIGITS, MATCHES, MINILM, ROOT, Case
+from tests.plain import export_plain
 from tests.untrained import WORDS, untrained
 
 
@@ -68,7 +68,7 @@ def bundles(
             halves = {"width": 32, "layers": 1, "heads": 4, "inner": 32}
             sizes = {f"{of}_{name}": n for of in ("image", "text") for name, n in halves.items()}
             source = untrained("clip", case.task, folder / "clip", sides | sizes, **WORDS)
-            return Path(export_plain(source, place, case.task).bundle)
+            return export_plain(source, place, case.task).bundle
         if case is not MINILM:
             made = tiny_bundle(case.model, case.task)
             if precision == "fp32":

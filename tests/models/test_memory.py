@@ -22,8 +22,8 @@ from edgetfm.runtime.generation.rows import Row
 from edgetfm.runtime.model import load
 from edgetfm.signature import Feeds
 from edgetfm.sources import eager, open_source
-from tests.decoders import export_decoder
 from tests.memory_model import make_tiny_memory
+from tests.plain import export_plain
 
 MEMORY, KEPT, VOCABULARY = 24, 16, 300
 LIMIT = 1e-5
@@ -37,7 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(source: Path) -> Path:
-    return export_decoder(source, source.parent / "bundle")
+    return export_plain(source, source.parent / "bundle").bundle
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from optimum.exporters.tasks import TasksManager
 
 from edgetfm.bundle import open_bundle
 from edgetfm.cli import main
-from edgetfm.tasks import OTHER, TASKS, Task, task_named
+from edgetfm.task import OTHER, Task
+from edgetfm.tasks import TASKS, task_named
 
 HEAVY = ("click", "edgetfm", "numpy", "onnxruntime", "rich", "torch", "transformers")
 

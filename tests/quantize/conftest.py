@@ -12,7 +12,8 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetfm.graphs import save_graph
+from edgetfm.graphs import read_graph, save_graph
+from edgetfm.runtime._ort import ort
 from edgetfm.runtime.session import make_session
 from edgetfm.signature import Array, Feeds
 
@@ -103,3 +104,19 @@ def operators(model: ir.Model) -> list[str]:
 def ops() -> Callable[[ir.Model], list[str]]:
     """ops(model): its operators in order."""
     return operators
+
+
+@pytest.fixture
+def optimized(tmp_path: Path) -> Callable[[ir.Model], list[str]]:
+    """optimized(model): its operators after onnxruntime's own rewriting."""
+
+    def rewritten(model: ir.Model) -> list[str]:
+        before, after = tmp_path / "plain.onnx", tmp_path / "optimized.onnx"
+        save_graph(model, before)
+        options = ort().SessionOptions()
+        options.optimized_model_filepath = str(after)
+        options.log_severity_level = 4
+        ort().InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
+        return operators(read_graph(after))
+
+    return rewritten

@@ -17,7 +17,7 @@ from edgetfm.quantize.oracle import dequantized
 from edgetfm.quantize.recipes import for_decoders
 from edgetfm.runtime.session import make_session
 from edgetfm.signature import Feeds
-from tests.conftest import Exported
+from tests.plain import Exported
 from tests.quantize.test_weight_only import cosine
 
 EIGHT = for_decoders(RECIPES["int8-weight"])

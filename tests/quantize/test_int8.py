@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
 
@@ -14,7 +13,6 @@ from edgetfm.errors import DataError, InputError
 from edgetfm.graphs import save_graph
 from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.quantize.oracle import dequantized
-from edgetfm.runtime._ort import ort
 
 PLAIN = replace(RECIPES["int8"], smoothing=(), rounding="nearest")
 FULL = RECIPES["int8"]
@@ -37,18 +35,6 @@ def batches(rng: np.random.Generator, count: int = 6) -> list[dict[str, Any]]:
 
 def cosine(one: Any, other: Any) -> float:
     return float((one * other).sum() / np.linalg.norm(one) / np.linalg.norm(other))
-
-
-def optimized(model: ir.Model, tmp_path: Path) -> list[str]:
-    """The operators after onnxruntime's own rewriting."""
-    save_graph(model, tmp_path / "plain.onnx")
-    options = ort().SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    options.log_severity_level = 4
-    ort().InferenceSession(
-        str(tmp_path / "plain.onnx"), options, providers=["CPUExecutionProvider"]
-    )
-    return [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, FULL], ids=["plain", "full"])
@@ -102,16 +88,16 @@ def test_the_kernels_answer_what_float_answers_on_the_dequantized_weights(
 
 
 def test_onnxruntime_fuses_every_product(
-    builder: Any, rng: np.random.Generator, tmp_path: Path
+    builder: Any, rng: np.random.Generator, optimized: Callable[[ir.Model], list[str]]
 ) -> None:
     int8, _ = quantize_graph(mlp(builder, rng, outlier=80.0), FULL, batches(rng))
-    ops = optimized(int8, tmp_path)
+    ops = optimized(int8)
     assert ops.count("DynamicQuantizeMatMul") == 2
     assert "MatMulInteger" not in ops
 
 
 def test_products_that_share_an_activation_share_its_quantization(
-    builder: Any, run: Any, rng: np.random.Generator, tmp_path: Path, ops: Any
+    builder: Any, run: Any, rng: np.random.Generator, optimized: Any, ops: Any
 ) -> None:
     b = builder(x=["n", 32])
     weights = [rng.normal(size=(32, 16)).astype("f4") for _ in range(3)]
@@ -123,7 +109,7 @@ def test_products_that_share_an_activation_share_its_quantization(
     feeds = [{"x": rng.normal(size=(9, 32)).astype("f4")} for _ in range(4)]
     int8, _ = quantize_graph(model, FULL, feeds)
     assert ops(int8).count("DynamicQuantizeLinear") == 1
-    assert optimized(int8, tmp_path).count("MatMulIntegerToFloat") == 3
+    assert optimized(int8).count("MatMulIntegerToFloat") == 3
     x = feeds[0]["x"]
     assert cosine(run(int8, x=x)["y:0"], run(model, x=x)["y:0"]) > 0.9999
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import _package_folder, export_plain
+from tests.conftest import _package_folder
 from tests.memory import watched
+from tests.plain import export_plain
 
 LIMIT = 320_000_000
 """Bytes of anonymous memory above the imports. 250 MB were measured: 64 MiB are statistics of all
@@ -58,7 +59,7 @@ def reviews(file: Path, count: int) -> Path:
 def test_ten_thousand_texts_are_calibrated_on_in_a_third_of_a_gigabyte(
     short_minilm_folder: Path, tmp_path: Path
 ) -> None:
-    export_plain(short_minilm_folder, tmp_path / "bundle", None)
+    export_plain(short_minilm_folder, tmp_path / "bundle")
     samples = CALIBRATED * 4 // 3 + 1  # one in four judges
     file = reviews(tmp_path / "reviews.txt", samples)
     bundle = tmp_path / "bundle"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
 
@@ -16,7 +15,6 @@ from edgetfm.bundle import open_bundle
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.quantize import RECIPES, quantize_graph, read_calibration
 from edgetfm.quantize.plan import Memo
-from edgetfm.runtime._ort import ort
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.runtime.session import make_session
 from edgetfm.signature import Feeds
@@ -114,7 +112,7 @@ def test_pre_norm_smoothing_folds_into_the_norms(tiny_bundle: Callable[..., Any]
 
 
 def test_a_real_masked_language_model_shrinks_to_less_than_a_third(
-    masked_lm_bundle: Any, tmp_path: Path
+    masked_lm_bundle: Any, tmp_path: Path, optimized: Callable[[ir.Model], list[str]]
 ) -> None:
     """Its table of words is also its last layer: stored once, in int8, for both."""
     model, fit, judged = prepared(masked_lm_bundle.bundle)
@@ -125,12 +123,7 @@ def test_a_real_masked_language_model_shrinks_to_less_than_a_third(
     assert facts["matrix_products_in_int8"] == 10
     assert facts["share_of_multiply_accumulates_in_int8"] > 0.95
 
-    options = ort().SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    options.log_severity_level = 4
-    ort().InferenceSession(str(tmp_path / "got.onnx"), options, providers=["CPUExecutionProvider"])
-    ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
-    assert ops.count("DynamicQuantizeMatMul") == 10
+    assert optimized(int8).count("DynamicQuantizeMatMul") == 10
 
 
 def test_a_search_makes_the_bytes_that_its_recipe_makes_anew(

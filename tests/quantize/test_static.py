@@ -30,11 +30,10 @@ from edgetfm.quantize.ranges import Range, choose_range, observe_values
 from edgetfm.quantize.recipes import Ranges
 from edgetfm.quantize.rounding import Compensation
 from edgetfm.quantize.static import round_activations
-from edgetfm.runtime._ort import ort
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.evidence import split
 from edgetfm.tasks import TASKS
-from tests.conftest import Exported
+from tests.plain import Exported
 
 INT8 = RECIPES["int8-static"]
 A16 = RECIPES["a16w8"]
@@ -146,17 +145,10 @@ def test_the_operators_are_standard_ones(
 
 
 def test_onnxruntime_fuses_every_product(
-    builder: Any, rng: np.random.Generator, tmp_path: Path
+    builder: Any, rng: np.random.Generator, optimized: Callable[[ir.Model], list[str]]
 ) -> None:
     made, _ = quantize_graph(encoder(builder, rng), INT8, ragged(rng))
-    save_graph(made, tmp_path / "plain.onnx")
-    options = ort().SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    options.log_severity_level = 4
-    ort().InferenceSession(
-        str(tmp_path / "plain.onnx"), options, providers=["CPUExecutionProvider"]
-    )
-    found = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    found = optimized(made)
     assert found.count("MatMulIntegerToFloat") == 6
     assert "DequantizeLinear" not in found
 

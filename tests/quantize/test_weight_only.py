@@ -15,7 +15,7 @@ from edgetfm.quantize.oracle import dequantized
 from edgetfm.quantize.plan import Memo
 from edgetfm.runtime.session import make_session
 from edgetfm.signature import Feeds
-from tests.conftest import Exported
+from tests.plain import Exported
 from tests.quantize.test_models import mean_cosine, prepared
 
 EIGHT, FOUR = RECIPES["int8-weight"], RECIPES["int4"]

@@ -86,10 +86,10 @@ def test_the_page_comes_with_the_answer_and_holds_every_token(
 def test_a_memory_shows_what_of_its_text_it_looks_at(
     tmp_path: Path, texts: list[str], tiny_decoder_bundle: Callable[..., Any]
 ) -> None:
-    from tests.decoders import export_decoder
+    from tests.plain import export_plain
 
     source = make_tiny_memory(tmp_path / "source", texts=texts, layers=1, memory=4)
-    pipe = pipeline(export_decoder(source, tmp_path / "bundle"))
+    pipe = pipeline(export_plain(source, tmp_path / "bundle").bundle)
     (shown,) = attention_maps(pipe.model, pipe.preprocessor.texts([TEXT]))
     place = np.arange(shown.weights.shape[-1])
     distance = place[:, None] - place[None, :]

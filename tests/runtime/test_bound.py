@@ -17,7 +17,7 @@ from edgetfm.runtime.bound import run_into
 from edgetfm.runtime.session import make_session
 from edgetfm.runtime.steps import in_two_parts
 from edgetfm.signature import Array
-from tests.conftest import Exported
+from tests.plain import Exported
 
 
 class Rooms:

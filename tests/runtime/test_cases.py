@@ -16,7 +16,8 @@ from edgetfm.runtime.cases import feeds_of_shape, long_prompt, parity_cases
 from edgetfm.runtime.images import ImageReader
 from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.signature import Feeds, Signature, TensorSpec
-from edgetfm.tasks import TASKS, Task
+from edgetfm.task import Task
+from edgetfm.tasks import TASKS
 
 
 def prepared(made: Any) -> tuple[Preprocessor, Signature, Task]:

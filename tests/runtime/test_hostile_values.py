@@ -19,7 +19,7 @@ from edgetfm.runtime.sounds import samples_of
 from edgetfm.runtime.tasks._texts import batches
 from edgetfm.signature import Signature, TensorSpec
 from edgetfm.tables import read_rows
-from tests.conftest import Exported
+from tests.plain import Exported
 
 WAVES = Signature((TensorSpec("input_values", "float32", ("batch", "samples")),), ())
 

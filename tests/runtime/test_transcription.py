@@ -22,7 +22,7 @@ from edgetfm.runtime import Pipeline
 from edgetfm.runtime.transcription import Hearing, Transcriber
 from edgetfm.scoring.metrics import word_error_rate
 from edgetfm.sources.ctranslate2 import convert
-from tests.encoder_decoders import export_encoder_decoder
+from tests.plain import export_plain
 from tests.recordings import find
 
 pytestmark = pytest.mark.slow
@@ -120,7 +120,7 @@ def folder(whisper_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def real(folder: Path) -> Pipeline:
-    return edgetfm.pipeline(export_encoder_decoder(folder, folder.parent / "bundle", None))
+    return edgetfm.pipeline(export_plain(folder, folder.parent / "bundle").bundle)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from edgetfm.scoring.evaluation import LabelledData, UserMetric, read_eval
 from edgetfm.scoring.labelled import Run, pipeline_of
 from edgetfm.signature import Feeds
 from edgetfm.tasks import TASKS
-from tests.conftest import TAGS, Exported
+from tests.conftest import TAGS
+from tests.plain import Exported
 
 NAMES = ("bad", "fair", "good")
 TEXT = TASKS["text-classification"]

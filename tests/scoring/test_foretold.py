@@ -11,7 +11,8 @@ from edgetfm import pipeline
 from edgetfm.errors import DataError
 from edgetfm.scoring.evaluation import LabelledData, read_eval
 from edgetfm.tasks import TASKS
-from tests.conftest import CORPUS, Exported
+from tests.conftest import CORPUS
+from tests.plain import Exported
 
 
 def written(texts: list[str], file: Path) -> LabelledData:

@@ -7,7 +7,7 @@ import pytest
 
 from edgetfm.parity import Comparison
 from edgetfm.search.divergence import Divergence
-from edgetfm.tasks import Output
+from edgetfm.task import Output
 
 
 def test_it_is_what_the_ledger_would_say() -> None:

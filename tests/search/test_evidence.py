@@ -14,7 +14,7 @@ from edgetfm.runtime.preprocess import Preprocessor
 from edgetfm.search.evidence import WINDOW, Evidence, gather, paired, split, windows_to_judge
 from edgetfm.search.goal import Goal
 from edgetfm.tasks import TASKS
-from tests.conftest import Exported
+from tests.plain import Exported
 
 
 def gathered(exported: Exported, goal: Goal) -> Evidence:

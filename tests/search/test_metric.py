@@ -17,7 +17,7 @@ from edgetfm.quantize import RECIPES
 from edgetfm.scoring.score import Score
 from edgetfm.search.candidates import Candidate
 from edgetfm.search.metric import BoundMetric, metric_rung, used
-from tests.conftest import Exported
+from tests.plain import Exported
 
 ONE = Budget.parse("1%")
 

@@ -17,7 +17,7 @@ from edgetfm.bundle import open_bundle
 from edgetfm.errors import InputError, SourceError
 from edgetfm.export import discard
 from edgetfm.sources import open_source
-from tests.conftest import Exported
+from tests.plain import Exported
 
 TinyHF = Callable[..., Path]
 

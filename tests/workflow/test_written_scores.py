@@ -16,7 +16,8 @@ from edgetfm.errors import DataError
 from edgetfm.scoring.evaluation import LabelledData, read_eval
 from edgetfm.scoring.metrics import word_error_rate
 from edgetfm.tasks import TASKS
-from tests.conftest import CORPUS, Exported
+from tests.conftest import CORPUS
+from tests.plain import Exported
 
 WORDS = re.findall(r"\w+|[^\w\s]+", " ".join(CORPUS))
 ANYTHING = "perplexity:9"

@@ -6,7 +6,8 @@ from edgetfm.sources.adapter._sense import Answer, SenseRow
 from edgetfm.sources.adapter.audio import AUDIO
 from edgetfm.sources.adapter.image import IMAGE
 from edgetfm.sources.adapter.text import TEXT
-from edgetfm.tasks import OTHER, TASKS
+from edgetfm.task import OTHER
+from edgetfm.tasks import TASKS
 
 SENSE_ROWS: dict[str, SenseRow] = {"text": TEXT, "image": IMAGE, "audio": AUDIO}
 

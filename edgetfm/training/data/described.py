@@ -86,7 +86,7 @@ def described_pictures(config: TrainConfig) -> DescribedPictures:
     items = [(content, row) for row, content in enumerate(contents)]
     rows = divided(items, said, config.shares, path.name)
     digest = hashlib.sha256(images.tobytes() + kinds.tobytes() + repr(texts).encode())
-    facts = DataFacts(path.stem, digest.hexdigest(), **{p: len(rows[p]) for p in PARTS})
+    facts = DataFacts.of(path.stem, digest.hexdigest(), rows)
     return DescribedPictures(
         texts, {part: Described(images[rows[part]], kinds[rows[part]]) for part in PARTS}, facts
     )

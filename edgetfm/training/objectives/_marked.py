@@ -33,12 +33,8 @@ class MarkedObjective:
         self.pictures: MarkedPictures = load_marked(
             config.dataset, pair, config.seed, config.shares
         )
-        parts = self.pictures.parts
-        self.data = DataFacts(
-            self.pictures.name,
-            self.pictures.fingerprint,
-            *(len(parts[part]) for part in ("train", "validation", "test")),
-        )
+        pictures = self.pictures
+        self.data = DataFacts.of(pictures.name, pictures.fingerprint, pictures.parts)
 
     def chosen(self, part: Part, rows: Rows, random: np.random.Generator | None) -> list[Marked]:
         """These rows of a part, in training mirrored at random."""

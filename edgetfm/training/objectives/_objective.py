@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetfm.training.data.parts import Part
+from edgetfm.training.data.parts import PARTS, Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +60,11 @@ class DataFacts:
     validation: int
     test: int
     notes: list[str] = field(default_factory=list, init=False)
+
+    @classmethod
+    def of(cls, name: str, fingerprint: str, parts: Mapping[Part, Sized]) -> DataFacts:
+        """The facts of data whose parts hold so many rows."""
+        return cls(name, fingerprint, **{part: len(parts[part]) for part in PARTS})
 
     def count(self, part: Part) -> int:
         """The rows of a part."""

@@ -50,11 +50,8 @@ class Labels:
         self.tokenizer.tokenizer.no_truncation()
         number = {label: i for i, label in enumerate(self.labels)}
         self.numbers = {part: np.array([number[r["label"]] for r in parts[part]]) for part in PARTS}
-        self.data = DataFacts(
-            name,
-            fingerprint(row["text"].encode() for row in rows),
-            **{part: len(parts[part]) for part in PARTS},
-        )
+        whole = (row["text"].encode() for row in rows)
+        self.data = DataFacts.of(name, fingerprint(whole), parts)
         self.data.notes.extend(_left_out(given, rows))
         kept = parts["validation"]
         self.sample = sample_of(texts["validation"], [{"label": row["label"]} for row in kept])

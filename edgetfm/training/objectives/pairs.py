@@ -48,7 +48,7 @@ class Pairs:
             for key in PAIRS
         }
         whole = ["\0".join(row[key] for key in PAIRS).encode() for row in rows]
-        self.data = DataFacts(name, fingerprint(whole), **{p: len(parts[p]) for p in PARTS})
+        self.data = DataFacts.of(name, fingerprint(whole), parts)
         kept = parts["validation"]
         self.sample = sample_of(
             [row["source"] for row in kept], [{"target": row["target"]} for row in kept]

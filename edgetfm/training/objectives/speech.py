@@ -65,7 +65,7 @@ class Speech:
         }
         self.features = {part: self._features(parts[part]) for part in PARTS}
         whole = [wave + r.text.encode() for wave, r in zip(contents, recordings, strict=True)]
-        self.data = DataFacts(name, fingerprint(whole), **{p: len(parts[p]) for p in PARTS})
+        self.data = DataFacts.of(name, fingerprint(whole), parts)
         self.tried = parts["test"][:EXAMPLES]
 
     def _features(self, recordings: list[Recording]) -> NDArray[np.float32]:

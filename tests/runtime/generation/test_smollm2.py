@@ -17,7 +17,7 @@ from edgetfm.quantize.apply import quantize_graph
 from edgetfm.quantize.recipes import RECIPES
 from edgetfm.runtime import Pipeline, pipeline
 from edgetfm.runtime.generation.decoder import Binding
-from tests.decoders import export_decoder
+from tests.plain import export_plain
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ REPORT = (
 
 @pytest.fixture(scope="module")
 def fp32(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_decoder(smollm2_folder, tmp_path_factory.mktemp("smollm2") / "fp32")
+    return export_plain(smollm2_folder, tmp_path_factory.mktemp("smollm2") / "fp32").bundle
 
 
 @pytest.fixture(scope="module")

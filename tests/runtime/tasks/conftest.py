@@ -9,7 +9,7 @@ import pytest
 
 from tests.adapter.conftest import tiny_of_type as tiny_of_type
 from tests.adapter.rows import model_types
-from tests.conftest import Exported, export_plain
+from tests.plain import Exported, export_plain
 
 Tiny = Callable[[str], Exported]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from edgetfm import pipeline
 from edgetfm.errors import InputError
-from tests.conftest import Exported
+from tests.plain import Exported
 from tests.runtime.tasks.conftest import Tiny
 
 TOLERANCE = 1e-4
