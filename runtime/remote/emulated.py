@@ -161,6 +161,12 @@ def _arm_python(folder: Path) -> Path:
     return folder / "tree" / "usr" / "bin" / "python3.11"
 
 
+def variables() -> dict[str, str]:
+    """This process's environment for a program on another CPU, on one thread."""
+    others = {name: word for name, word in os.environ.items() if name not in OF_THIS_CPU}
+    return others | {"OMP_NUM_THREADS": "1"}
+
+
 def x86_command(device: str) -> list[str]:
     """This Python on another x86 CPU, of X86_CPUS."""
     program = qemu("qemu-x86_64-static")
@@ -221,8 +227,7 @@ def run(
 
     A process that dies leaves no result; the last line it wrote says why.
     """
-    environment = {name: word for name, word in os.environ.items() if name not in OF_THIS_CPU}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = variables() | {"PYTHONDONTWRITEBYTECODE": "1"}
     if "qemu-aarch64" in Path(command[0]).name:
         environment.pop("PYTHONDONTWRITEBYTECODE")
     try:

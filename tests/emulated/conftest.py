@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pytest
 
 from edgetfm.quantize.targets import this_machine
 from edgetfm.runtime.devices import DEVICES
-from edgetfm.runtime.remote.emulated import X86_CPUS, x86_command
+from edgetfm.runtime.remote.emulated import X86_CPUS, variables, x86_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +32,7 @@ def on_cpu() -> Run:
                 pytest.skip(f"{target} needs {missing}")
             DEVICES[target].prepare()
             command = x86_command(target)
-        env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        env = variables() | {"HF_HUB_OFFLINE": "1"}
         return subprocess.run(
             [*command, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
