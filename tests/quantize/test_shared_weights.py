@@ -15,6 +15,7 @@ from edgetfm.graphs import read_graph, save_graph
 from edgetfm.proof import answers_of
 from edgetfm.quantize import RECIPES, quantize_graph
 from edgetfm.quantize.linear import CONTRIB
+from edgetfm.signature import Feeds
 from tests.quantize.test_weight_only import tied
 
 FOUR = replace(RECIPES["int4"], table_bits=4, block_size=64)
@@ -113,7 +114,7 @@ def test_a_table_that_may_be_given_for_a_call_is_not_shared(
     given, written = tmp_path / "given.onnx", tmp_path / "written.onnx"
     onnx.save(model, given)
     save_graph(read_graph(given), written, external_over=0)
-    feeds = {
+    feeds: Feeds = {
         "x": rng.normal(size=(1, 256)).astype(np.float32),
         "table": rng.integers(0, 256, (64, 128), dtype=np.uint8),
     }
