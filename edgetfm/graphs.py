@@ -61,6 +61,12 @@ def read_graph(path: Path) -> ir.Model:
     return model
 
 
+def _weights(model: ir.Model) -> list[ir.Value]:
+    """Those of the graphs inside nodes, too."""
+    values = (value for graph in model.graphs() for value in graph.initializers.values())
+    return [value for value in values if value.const_value is not None]
+
+
 def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:
     for graph in model.graphs():
         for value in graph.initializers.values():
@@ -112,7 +118,7 @@ def write_graph(
     the weights, or None if they are inside. The bytes depend on the graph alone, and no more than
     one tensor is in memory at a time.
     """
-    weights = [v for v in model.graph.initializers.values() if v.const_value is not None]
+    weights = _weights(model)
     limit = EXTERNAL_OVER if external_over is None else external_over
     outside = sum(v.const_value.nbytes for v in weights if v.const_value) > limit
     data = f"{relative}_data" if outside else None
@@ -153,7 +159,7 @@ def refer_graph(model: ir.Model, path: Path) -> tuple[Path, int] | None:
     Returns the folder of those files, for `make_session(path, weights_in=...)`, and the bytes of
     the weights. None, and nothing written, where one is in memory, or they lie in several folders.
     """
-    weights = [v for v in model.graph.initializers.values() if v.const_value is not None]
+    weights = _weights(model)
     before = [(v, v.const_value) for v in weights]
     large = [t for _, t in before if t is not None and t.nbytes >= INLINE_UNDER]
     folders = {Path(t.base_dir) if isinstance(t, ir.ExternalTensor) else None for t in large}

@@ -18,25 +18,38 @@ from onnx import numpy_helper
 
 def share_weights(graph: onnx.GraphProto) -> None:
     """Put initializers in place of what reshapes a weight in a file for products in blocks."""
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    given = {value.name for value in graph.input}  # those may be given others for a call
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
     for node in [node for node in graph.node if _is_tied(node, graph, weights)]:
         same = graph.initializer.add()
         same.CopyFrom(weights[node.input[0]])
         same.name = node.output[0]
         del same.dims[:]
-        same.dims.extend(int(n) for n in numpy_helper.to_array(weights[node.input[1]]))
+        same.dims.extend(_shape(weights[node.input[1]]))
         graph.node.remove(node)
 
 
 def _is_tied(
     node: onnx.NodeProto, graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto]
 ) -> bool:
-    """Whether a node reshapes a weight in a file for products all else of which is constant."""
+    """Whether a node reshapes a weight in a file for products all else of which is constant.
+
+    Not where the shape is to be found out: -1 and 0 are no sizes.
+    """
     if node.op_type != "Reshape" or not all(name in weights for name in node.input):
         return False
     external = [weights[name].data_location == onnx.TensorProto.EXTERNAL for name in node.input]
     readers = [other for other in graph.node if node.output[0] in other.input]
     known = {node.output[0], "", *weights}
-    return external == [True, False] and all(
-        reader.op_type == "MatMulNBits" and known.issuperset(reader.input[1:]) for reader in readers
+    return (
+        external == [True, False]
+        and min(_shape(weights[node.input[1]])) > 0
+        and all(
+            reader.op_type == "MatMulNBits" and known.issuperset(reader.input[1:])
+            for reader in readers
+        )
     )
+
+
+def _shape(tensor: onnx.TensorProto) -> list[int]:
+    return [int(n) for n in numpy_helper.to_array(tensor)]

@@ -142,6 +142,38 @@ def test_few_weights_that_came_from_a_file_of_their_own_move_inside(
     )
 
 
+@pytest.mark.parametrize("over", [0, None], ids=["outside", "inside"])
+def test_weights_of_a_branch_come_along(tmp_path: Path, over: int | None) -> None:
+    large = np.arange(1024, dtype=np.float32)
+    (tmp_path / "weights").write_bytes(large.tobytes())
+
+    def branch(name: str, count: int) -> onnx.GraphProto:
+        weight = onnx.numpy_helper.from_array(large[:count], f"{name}_w")
+        onnx.external_data_helper.set_external_data(weight, "weights", 0, 4 * count)
+        weight.ClearField("raw_data")
+        given = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        nodes = [onnx.helper.make_node("Identity", [weight.name], [name])]
+        return onnx.helper.make_graph(nodes, name, [], [given], [weight])
+
+    chooses = onnx.helper.make_node(
+        "If", ["c"], ["y"], then_branch=branch("then", 1024), else_branch=branch("else", 4)
+    )
+    graph = onnx.helper.make_graph(
+        [chooses],
+        "chooses",
+        [onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n"])],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    (tmp_path / "given.onnx").write_bytes(model.SerializeToString())
+    written = tmp_path / "elsewhere" / "written.onnx"
+    save_graph(read_graph(tmp_path / "given.onnx"), written, external_over=over)
+    session = make_session(written)
+    for chosen, count in ((True, 1024), (False, 4)):
+        np.testing.assert_array_equal(session.run({"c": np.array(chosen)})["y"], large[:count])
+
+
 @pytest.mark.parametrize("location", ["/etc/passwd", "../model.onnx_data", "a/../../b", "link"])
 @pytest.mark.usefixtures("many_weights")
 def test_weights_outside_the_folder_are_refused(location: str, tmp_path: Path) -> None:

@@ -55,9 +55,10 @@ def _lines() -> Iterator[Progress]:
     def say() -> None:
         nonlocal said
         with lock:
-            if step != said:
-                click.echo(f"{time.monotonic() - started:6.0f} s  {step}", err=True)
-            said = step
+            now = step  # another may begin while this one is written
+            if now != said:
+                click.echo(f"{time.monotonic() - started:6.0f} s  {now}", err=True)
+            said = now
 
     def show(what: str, done: int = 0, total: int = 0) -> None:
         nonlocal step

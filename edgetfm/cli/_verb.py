@@ -28,7 +28,9 @@ class Verb(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Look at what is given before it is converted."""
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
-        for param in self.params:
+        told = self.get_help_option(ctx)
+        helps = told is not None and given.get(told.name)
+        for param in [] if helps or ctx.resilient_parsing else self.params:  # as a shell completes
             values = given.get(param.name)
             empty = "" in values if isinstance(values, (list, tuple)) else values == ""
             if empty and not isinstance(param.type, (AnyText, click.Choice)):  # a choice says more

@@ -50,7 +50,8 @@ def spots(ledger: Ledger) -> list[Spot]:
             name = f"{said['device']}, {said['precision']}" if several else str(said["device"])
             oracle = _distance([r for r in rungs if r.against != OWN])
             own = _distance([r for r in rungs if r.against == OWN])
-            found.append(Spot(name, oracle, own, all(r.passed for r in rungs)))
+            if oracle is not None or own is not None:
+                found.append(Spot(name, oracle, own, all(r.passed for r in rungs)))
     return found
 
 
@@ -70,8 +71,8 @@ def draw_devices(rows: Sequence[Spot], budget: str) -> str:
     distances = [d for row in rows for d in (row.to_oracle, row.to_itself) if d is not None]
     if not distances:
         return ""
-    bound = dict(Budget.of_text(budget).bounds).get("cosine")
-    limit = NOTHING if bound is None else max(NOTHING, 1 - bound)
+    bounds = [bound for name, bound in Budget.of_text(budget).bounds if name == "cosine"]
+    limit = max(NOTHING, 1 - max(bounds, default=1.0))
     low, high = math.log10(NOTHING), math.ceil(math.log10(max(*distances, limit, 1e-5)) + 0.1)
 
     left = 18 + LETTER * min(LONGEST, max(len(row.name) for row in rows))
@@ -97,7 +98,9 @@ def draw_devices(rows: Sequence[Spot], budget: str) -> str:
     if limit > NOTHING:
         x = across(limit)
         parts.append(_rule(x, TOP - 8, x, foot, "var(--bad)", ' stroke-dasharray="5 3"'))
-        parts.append(_text(min(x + 6, WIDTH), TOP - 12, f"budget {limit:.2g}", "end", "var(--bad)"))
+        said = f"budget {limit:.2g}"
+        end = min(max(x + 6, LETTER * len(said)), WIDTH)
+        parts.append(_text(end, TOP - 12, said, "end", "var(--bad)"))
     for number, row in enumerate(rows):
         parts += _row(row, TOP + ROW * (number + 0.5), across)
     return "".join([*parts, "</svg>"])

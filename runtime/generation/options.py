@@ -128,7 +128,10 @@ def _problem(name: str, value: Any) -> str | None:
     elif name == "do_sample":
         good, wanted = isinstance(value, bool), "true or false"
     elif name == "temperature":
-        good, wanted = _is_number(value) and value > 0, "a number above 0, or 0 for the likeliest"
+        good, wanted = (
+            _is_number(value) and value > 0,
+            "a number above 0 to sample, or 0 for the likeliest",
+        )
     elif name == "repetition_penalty":
         good, wanted = _is_number(value) and value > 0, "a number above 0"
     elif name == "top_p":

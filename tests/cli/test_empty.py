@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from edgetfm.cli import VERBS, cli, main
 from edgetfm.cli._verb import AnyText
@@ -45,3 +46,16 @@ def test_only_what_a_model_reads_may_be_empty() -> None:
     assert command is not None
     free = {p.opts[-1] for p in command.params if isinstance(p.type, AnyText)}
     assert free == {"inputs", "--context", "--text"}
+
+
+@pytest.mark.parametrize("name", list(VERBS))
+def test_help_comes_before_what_is_empty(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "", "--help"]) == 0
+    assert capfd.readouterr().out.startswith(f"Usage: edgetfm {name}")
+
+
+def test_a_shell_completes_a_line_with_an_empty_word() -> None:
+    shell = ShellComplete(cli, {}, "edgetfm", "_EDGETFM_COMPLETE")
+    assert [found.value for found in shell.get_completions(["run", ""], "--prec")] == [
+        "--precision"
+    ]

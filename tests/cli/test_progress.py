@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import time
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_log_gets_a_line_for_each_step_of_long_work(monkeypatch: pytest.Monkey
 def test_a_log_names_the_first_step_once_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.StringIO()
     monkeypatch.setattr(sys, "stderr", pipe)
-    monkeypatch.setattr("edgetfm.cli._progress.QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("edgetfm.cli._progress.QUIET_SECONDS", 0.5)
     with progress_bar() as progress:
         progress("opening", 0, 0)
         progress("reading", 0, 0)
@@ -54,6 +55,28 @@ def test_a_log_names_the_first_step_once_it_is_long(monkeypatch: pytest.MonkeyPa
             time.sleep(0.01)
         progress("reading", 1, 2)
     assert [line.split()[2] for line in pipe.getvalue().splitlines()] == ["reading"]
+
+
+def test_a_step_that_begins_while_another_is_written_has_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            if not writing.is_set():
+                writing.set()
+                more.wait(10)
+            return super().write(text)
+
+    writing, more = threading.Event(), threading.Event()
+    pipe = Slow()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    monkeypatch.setattr("edgetfm.cli._progress.QUIET_SECONDS", 0.05)
+    with progress_bar() as progress:
+        progress("reading", 0, 0)
+        assert writing.wait(10)
+        threading.Timer(0.1, more.set).start()
+        progress("measuring", 0, 0)
+    assert [line.split()[2] for line in pipe.getvalue().splitlines()] == ["reading", "measuring"]
 
 
 def test_short_work_leaves_a_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:

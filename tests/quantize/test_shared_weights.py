@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from edgetfm.graphs import read_graph, save_graph
 from edgetfm.proof import answers_of
 from edgetfm.quantize import RECIPES, quantize_graph
+from edgetfm.quantize.linear import CONTRIB
+from edgetfm.signature import Feeds
 from tests.quantize.test_weight_only import tied
 
 FOUR = replace(RECIPES["int4"], table_bits=4, block_size=64)
@@ -62,3 +65,58 @@ def test_its_bytes_are_stored_once_however_often_it_is_written_again(
     answers = [answers_of(path, [feeds], threads=1)[0] for path in (first, again, inside)]
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer["logits:0"], answers[0]["logits:0"])
+
+
+def reshaped(rng: np.random.Generator, shape: Sequence[int]) -> onnx.ModelProto:
+    """A product by a table of 64 rows in 8 blocks, as others write it: reshaped to `shape`."""
+    product = {"K": 256, "N": 64, "bits": 4, "block_size": 32}
+    weights = {
+        "table": rng.integers(0, 256, (64, 128), dtype=np.uint8),
+        "shape": np.array(shape, np.int64),
+        "scales": rng.random(64 * 8, np.float32),
+    }
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Reshape", ["table", "shape"], ["blocks"]),
+            onnx.helper.make_node(
+                "MatMulNBits", ["x", "blocks", "scales"], ["y"], domain=CONTRIB, **product
+            ),
+        ],
+        "reshaped",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 256])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 64])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    domains = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid(CONTRIB, 1)]
+    return onnx.helper.make_model(graph, opset_imports=domains, ir_version=10)
+
+
+@pytest.mark.parametrize("shape", [(64, 8, 16), (-1, 8, 16), (0, 8, -1)], ids=str)
+def test_a_shape_that_is_to_be_found_out_stays_a_reshape(
+    rng: np.random.Generator, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    given, written = tmp_path / "given.onnx", tmp_path / "written.onnx"
+    onnx.save(reshaped(rng, shape), given)
+    save_graph(read_graph(given), written, external_over=0)
+    feeds = {"x": rng.normal(size=(1, 256)).astype(np.float32)}
+    one, two = (answers_of(path, [feeds], threads=1)[0]["y"] for path in (given, written))
+    np.testing.assert_array_equal(one, two)
+    assert heads(written) == [min(shape) > 0]
+
+
+def test_a_table_that_may_be_given_for_a_call_is_not_shared(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    model = reshaped(rng, (64, 8, 16))
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("table", onnx.TensorProto.UINT8, [64, 128])
+    )
+    given, written = tmp_path / "given.onnx", tmp_path / "written.onnx"
+    onnx.save(model, given)
+    save_graph(read_graph(given), written, external_over=0)
+    feeds: Feeds = {
+        "x": rng.normal(size=(1, 256)).astype(np.float32),
+        "table": rng.integers(0, 256, (64, 128), dtype=np.uint8),
+    }
+    one, two = (answers_of(path, [feeds], threads=1)[0]["y"] for path in (given, written))
+    np.testing.assert_array_equal(one, two)

@@ -11,7 +11,7 @@ import pytest
 
 from edgetfm.ledger import Ledger, Rung
 from edgetfm.parity import Measures
-from edgetfm.reporting.device_chart import NOTHING, Spot, draw_devices, spots
+from edgetfm.reporting.device_chart import LETTER, NOTHING, Spot, draw_devices, spots
 
 
 def measures(cosine: float) -> Measures:
@@ -78,3 +78,17 @@ def test_what_is_outside_its_bounds_is_red_and_said_in_words() -> None:
 
 def test_where_nothing_was_compared_there_is_no_drawing() -> None:
     assert draw_devices(spots(Ledger(devices=LEDGER.devices)), "cosine:0.9") == ""
+
+
+def test_a_device_whose_answers_could_not_be_compared_has_no_row() -> None:
+    nothing = Rung("int8 on htp", "PyTorch", {}, missed=("logits: nothing was compared",))
+    ledger = Ledger([*LEDGER.rungs, nothing], devices=LEDGER.devices)
+    assert spots(ledger) == spots(LEDGER)
+
+
+def test_the_line_is_at_the_tightest_budget_and_its_words_lie_inside() -> None:
+    rows = [Spot("cpu", 1e-2, None, True)]
+    assert "budget 0.01<" in draw_devices(rows, "cosine:0.99,cosine:0.9")
+    root = ElementTree.fromstring(draw_devices(rows, "cosine:0.9999998"))
+    (words,) = (e for e in root.iter("text") if str(e.text).startswith("budget"))
+    assert float(str(words.get("x"))) >= LETTER * len(str(words.text))

@@ -56,7 +56,9 @@ def test_a_temperature_of_zero_is_greedy() -> None:
 def test_a_model_that_never_samples_may_say_a_temperature_of_0() -> None:
     greedy = GenerationOptions.of_model({"temperature": 0.0, "do_sample": False})
     assert greedy == GenerationOptions.of_model({})
-    with pytest.raises(BundleError, match=r"temperature is 0\.0"):
+    with pytest.raises(
+        BundleError, match=r"temperature is 0\.0, it must be a number above 0 to sample"
+    ):
         GenerationOptions.of_model({"temperature": 0.0, "do_sample": True})
 
 
@@ -75,7 +77,9 @@ def test_all_problems_are_said_at_once() -> None:
         DEFAULT.changed(**wrong)
     for name in wrong:
         assert f"{name} is " in str(error.value)
-    assert "temperature is -1.0, it must be a number above 0, or 0 for" in str(error.value)
+    assert "temperature is -1.0, it must be a number above 0 to sample, or 0 for" in str(
+        error.value
+    )
     with pytest.raises(InputError, match="unknown option tempereture"):
         DEFAULT.changed(tempereture=1.0)
 
