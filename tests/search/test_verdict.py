@@ -16,7 +16,7 @@ from edgetfm.ledger import Rung
 from edgetfm.quantize import RECIPES
 from edgetfm.search.candidates import Candidate, Tried
 from edgetfm.search.goal import Goal
-from edgetfm.search.variants import _best, quickest, smallest
+from edgetfm.search.verdict import best_of, quickest, smallest
 
 
 def rows(*tried: tuple[str, int, float, float, float]) -> dict[str, Tried]:
@@ -83,5 +83,5 @@ def test_what_holds_narrowly_ships_if_nothing_holds_with_room() -> None:
     far, near = candidate("far", 3.0, passed=False), candidate("near", 0.9, room=0.8)
     assert near.holds
     assert not near.inside
-    assert _best(draft, [far, near], Goal("auto")) is near  # type: ignore[arg-type]
+    assert best_of(draft, [far, near], Goal("auto")) is near  # type: ignore[arg-type]
     assert "near uses 90% of the budget" in draft.notes[0]
