@@ -145,12 +145,6 @@ class Writing:
         self._bound = {n: _value(a) for n, a in self._told.items()}
         self._kept = {n: _value(v.numpy()[rows]) for n, v in self._kept.items()}
 
-    def reorder(self, rows: Array) -> None:
-        """The same where each row is replaced by one about the same source: those stay in place."""
-        for name, value in self._kept.items():
-            if not _of_source(name):
-                self._kept[name] = _value(value.numpy()[rows])
-
     @property
     def _rows(self) -> int:
         return len(self._told[HIDDEN])

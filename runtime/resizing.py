@@ -50,11 +50,6 @@ class Resize:
         longest = () if self.longest is None else (self.longest,)
         return (*self.size, self.edge, self.multiple, *longest)
 
-    @property
-    def keeps_aspect(self) -> bool:
-        """Whether pictures of several aspect ratios become several sizes, if nothing is cropped."""
-        return self.mode != "exact"
-
     def __call__(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) to resize to."""
         return MODES[self.mode](self, height, width)

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from edgetfm.errors import SourceError, listed
 from edgetfm.users_code import users_code
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
 
 def parameters_of(module: nn.Module, spec: str) -> list[str]:
     """The parameters of a module's forward, in order; a SourceError if it has no names for them."""

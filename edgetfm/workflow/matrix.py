@@ -30,7 +30,6 @@ from edgetfm.workflow.localise import diverging_node
 TIMED = 5
 """Calls of which a table of devices shows the median. `edgetfm bench` makes more, and says more."""
 
-
 OVERFLOWING = ("int8", "int8-static")
 """Precisions whose 8-bit products `--target` makes anew where their sums would overflow."""
 
